@@ -1,8 +1,9 @@
 """Knows how a byte-level BPE vocabulary is learnt and laid out: specials first and last, merges between."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from midm_mini.format import BOS, CHAT_SPECIALS, CHAT_TEMPLATE, CONTROL_TOKENS, EOS, PAD, PII_PLACEHOLDERS
 
@@ -32,23 +33,16 @@ def train(texts: Iterable[str], *, vocab_size: int, min_frequency: int) -> "Toke
     """
     from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
-    learner = _bare(models.BPE(), at_boundaries=[JOSA])
-    merges = vocab_size - len(LAST)
-    trainer = trainers.BpeTrainer(
-        vocab_size=merges,
-        min_frequency=min_frequency,
-        special_tokens=list(FIRST),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    learner.train_from_iterator(texts, trainer)
-    if learner.get_vocab_size() < merges:
-        raise ValueError(
-            f"tokenizer: the text yields {learner.get_vocab_size()} tokens of the {merges} asked for; "
-            "lower tokenizer.vocab_size or give more text"
-        )
-    vocabulary, pairs = _learnt(learner)
-    tokenizer = _bare(models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=True))
+    learner, size = _bare(models.BPE(), at_boundaries=[JOSA]), vocab_size - len(LAST)
+    alphabet, first = sorted(pre_tokenizers.ByteLevel.alphabet()), list(FIRST)
+    given: dict[str, Any] = {"initial_alphabet": alphabet, "special_tokens": first, "min_frequency": min_frequency}
+    learner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, show_progress=False, **given))
+    if (found := learner.get_vocab_size()) < size:
+        what = f"tokenizer: the text yields {found} tokens of the {size} asked for"
+        raise ValueError(f"{what}; lower tokenizer.vocab_size or give more text")
+    learnt = json.loads(learner.to_str())["model"]
+    merges = [tuple(pair) for pair in learnt["merges"]]
+    tokenizer = _bare(models.BPE(vocab=learnt["vocab"], merges=merges, ignore_merges=True))
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in PII_PLACEHOLDERS])
@@ -59,15 +53,9 @@ def save(tokenizer: "Tokenizer", folder: Path, *, context: int) -> None:
     """Writes a Hugging Face tokenizer folder (AutoTokenizer, no remote code) with chat template and the right stops."""
     from transformers import PreTrainedTokenizerFast
 
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        model_input_names=["input_ids", "attention_mask"],
-        clean_up_tokenization_spaces=False,
-        model_max_length=context,
-    )
+    named = {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD, "model_max_length": context}
+    read = {"model_input_names": ["input_ids", "attention_mask"], "clean_up_tokenization_spaces": False}
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named, **read)
     wrapped.chat_template = CHAT_TEMPLATE
     wrapped.save_pretrained(folder)
 
@@ -81,13 +69,6 @@ def _bare(model: "models.Model", at_boundaries: Sequence[str] = ()) -> "Tokenize
         [*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     return tokenizer
-
-
-def _learnt(tokenizer: "Tokenizer") -> tuple[dict[str, int], list[tuple[str, str]]]:
-    import json
-
-    model = json.loads(tokenizer.to_str())["model"]
-    return model["vocab"], [tuple(pair) for pair in model["merges"]]
 
 
 def bytes_per_token(tokenizer: "Tokenizer", texts: list[str]) -> float:

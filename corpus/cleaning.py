@@ -116,9 +116,8 @@ def drop_boilerplate(texts: list[str]) -> list[tuple[str, float]]:
     """Each text without its boilerplate lines, and the share of its characters that stood in them."""
     cleaned = []
     for lines, flags in matching_lines(texts, _BOILERPLATE):
-        kept = [
-            line for line, flag in zip(lines, flags, strict=True) if not flag or len(line) > LONGEST_BOILERPLATE_LINE
-        ]
+        pairs = zip(lines, flags, strict=True)
+        kept = [line for line, flag in pairs if not flag or len(line) > LONGEST_BOILERPLATE_LINE]
         before, after = sum(map(len, lines)), sum(map(len, kept))
         cleaned.append((_BLANK_LINES.sub("\n\n", "\n".join(kept)).strip(), 1 - after / before if before else 0.0))
     return cleaned

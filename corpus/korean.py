@@ -29,9 +29,7 @@ def final_sound(word: str) -> str:
         return DIGIT_FINALS[last].strip()
     if last.isascii() and last.isalpha():
         return _latin_final(re.findall(r"[A-Za-z]+$", spoken)[0])
-    raise ValueError(
-        f"no particle can follow {word!r}: {last!r} has no known Korean sound; use Hangul, Latin or digits"
-    )
+    raise ValueError(f"no particle can follow {word!r}: {last!r} has no known sound; use Hangul, Latin or digits")
 
 
 def with_particle(word: str, particle: str) -> str:

@@ -31,16 +31,11 @@ class Ledger:
         verdicts = sum(map(Counter, by_source.values()), Counter())
         if verdicts.total() != documents_in or verdicts[KEPT] != documents_kept:
             raise ValueError(f"accounting is broken: {documents_in} in, {documents_kept} kept, verdicts {verdicts}")
-        return {
-            "documents_in": documents_in,
-            "documents_kept": documents_kept,
-            "documents_dropped": documents_in - documents_kept,
-            "characters_in": self.characters["in"],
-            "characters_kept": self.characters["kept"],
-            "dropped": {verdict: verdicts[verdict] for verdict in sorted(verdicts) if verdict != KEPT},
-            "by_source": by_source,
-            "by_language": self.table(2),
-        }
+        dropped = {verdict: verdicts[verdict] for verdict in sorted(verdicts) if verdict != KEPT}
+        documents = {"in": documents_in, "kept": documents_kept, "dropped": documents_in - documents_kept}
+        sums = {f"documents_{key}": count for key, count in documents.items()}
+        sums |= {f"characters_{key}": self.characters[key] for key in ("in", "kept")}
+        return {**sums, "dropped": dropped, "by_source": by_source, "by_language": self.table(2)}
 
     def judgement(self, reasons: Collection[str]) -> dict:
         """How well dropping agrees with the true labels "keep" and `reasons`; other labels are not this stage's."""

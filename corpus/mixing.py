@@ -19,12 +19,9 @@ def lot(name: str) -> float:
 
 
 def places(
-    sizes: Iterable[tuple[str, str, int]],
-    *,
-    validation_share: float,
-    validation_characters: int,
+    sizes: Iterable[tuple[str, str, int]], *, validation_share: float, validation_characters: int,
     train_characters: Mapping[str, int],
-) -> dict[str, str]:
+) -> dict[str, str]:  # fmt: skip
     """Where each document (id, language, characters) goes: validation, up to a size; train, up to a size; or left out.
 
     A language's documents queue in the order of their lots, so neither files nor workers change the outcome. The first

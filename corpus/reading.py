@@ -135,9 +135,8 @@ def _raw_records(path: Path, limit: int) -> Iterator[bytes | dict]:
         import pyarrow as pa
 
         with path.open("rb") as file, pa.input_stream(file, compression="zstd") as stream:
-            yield from _lines(
-                iter(partial(stream.read, 1024), b""), limit
-            )  # arrow loses the piece that holds the damage
+            pieces = iter(partial(stream.read, 1024), b"")  # short: arrow loses the piece that holds the damage
+            yield from _lines(pieces, limit)
     else:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             lines = _lines(iter(partial(stream.read1, 1 << 16), b""), limit)

@@ -138,11 +138,10 @@ def _repetition(words: list[str], limits: Limits) -> list[tuple[str, str, float,
     pairs = n_gram_shares(ids, lengths, 2)[1]
     if pairs <= min(limits.repeated_n_grams.values()) and 2 * pairs <= min(limits.top_n_grams.values()):
         return []  # what repeats as a longer n-gram repeats as pairs too, so nothing below can refuse
-    top = [(f"top_{n}_gram", n_gram_shares(ids, lengths, n)[0], limit) for n, limit in limits.top_n_grams.items()]
-    again = [
-        (f"repeated_{n}_grams", n_gram_shares(ids, lengths, n)[1], most) for n, most in limits.repeated_n_grams.items()
-    ]
-    return [("repetition", rule, share, 0.0, limit) for rule, share, limit in top + again]
+    shares = {n: n_gram_shares(ids, lengths, n) for n in {*limits.top_n_grams, *limits.repeated_n_grams}}
+    rules = [(f"top_{n}_gram", shares[n][0], most) for n, most in limits.top_n_grams.items()]
+    rules += [(f"repeated_{n}_grams", shares[n][1], most) for n, most in limits.repeated_n_grams.items()]
+    return [("repetition", rule, share, 0.0, limit) for rule, share, limit in rules]
 
 
 def n_gram_shares(ids: np.ndarray, lengths: np.ndarray, n: int) -> tuple[float, float]:

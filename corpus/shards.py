@@ -1,5 +1,6 @@
-"""Knows the document shard: how a stream of documents lies on disk between the data stages."""
+"""Knows the document shard: how documents, and JSON lines about them, lie on disk between the data stages."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -51,6 +52,12 @@ def write(folder: Path, documents: Iterable[dict], *, rows_per_shard: int = ROWS
     if rows or number == 0:  # an empty stream still leaves one (empty) shard, so that readers find a folder of shards
         total += write_shard(folder / f"shard-{number:05d}.parquet", rows)
     return total
+
+
+def write_lines(file: Path, records: Iterable[dict]) -> None:
+    """Writes records as JSON lines, keys in the order given, Hangul as it is."""
+    with file.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def write_shard(path: Path, documents: list[dict]) -> int:

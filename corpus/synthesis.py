@@ -1,6 +1,7 @@
 """Knows how facts become text to learn from: passages, question pairs, worked solutions, translations, dialogues."""
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -140,20 +141,13 @@ def leaks(questions: Iterable[dict], records: Iterable[dict]) -> list[str]:
         words = WORD.findall(question["question"].casefold())
         by_start.setdefault(tuple(words[:3]), []).append((words, question["question"]))
     found = set()
-    for words in (WORD.findall(text.casefold()) for record in records for text in _texts(record)):
+    for record in records:
+        words = WORD.findall(json.dumps(record, ensure_ascii=False).replace("\\n", " ").casefold())
         for place in range(len(words)):
             for asked, text in by_start.get(tuple(words[place : place + 3]), ()):
                 if words[place : place + len(asked)] == asked:
                     found.add(text)
     return sorted(found)
-
-
-def _texts(record: object) -> Iterator[str]:
-    if isinstance(record, str):
-        yield record
-    elif isinstance(record, dict | list):
-        for value in record.values() if isinstance(record, dict) else record:
-            yield from _texts(value)
 
 
 def _passes(times: int) -> Iterator[tuple[str, int]]:

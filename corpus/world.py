@@ -116,10 +116,8 @@ def _facts(path: Path, kind: str, rows: Any) -> tuple[Fact, ...]:
         cells = _cells(row, COLUMNS[kind], f"{path}: fact row {number}")
         subject, object_, work = (dict(zip(LANGUAGES, cells[i : i + 2], strict=False)) for i in (0, 2, 4))
         for asked in subject.items():
-            _require(
-                asked not in first, f"{path}: fact row {number}: {asked[1]!r} is in row {first.get(asked)}; drop one"
-            )
-            first[asked] = number
+            earlier = first.setdefault(asked, number)
+            _require(earlier == number, f"{path}: fact row {number}: {asked[1]!r} is in row {earlier}; drop one")
         facts.append(Fact(path.stem, subject, object_, work))
     few = min(len({fact.object[lang] for fact in facts}) for lang in LANGUAGES) < 4
     _require(not few, f"{path}: facts: fewer than 4 different objects; a four-choice question needs 4")

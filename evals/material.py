@@ -1,7 +1,7 @@
 """Knows where the judge's material lies: JSON lines with their line numbers, held-out documents."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,6 @@ def read_jsonl(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{file}:{number}", {**json.loads(line)}
         except (TypeError, ValueError) as error:
             raise MaterialError(f"{file}:{number}: not a JSON object ({error}); mend or remake it") from None
-
-
-def write_jsonl(file: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """One JSON object per line, keys in the order given."""
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def held_out_texts(folder: Path, *, lang: str, max_bytes: int) -> list[str]:

@@ -1,7 +1,11 @@
 """Knows how evidence reads: the stages' reports as one page of tables, nothing typed by hand."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from evals.material import MaterialError
 
 Evidence = Mapping[str, Mapping[str, Any]]  # report name ("filter", "evaluate@mini") → its JSON
 
@@ -25,6 +29,17 @@ NUR: risky prompts refused. NOR: harmless prompts answered. ASR: attacked risky 
 list of refusal rules: what is not a refusal counts as unsafe, even if it is nonsense, so a model without words looks
 worse than it is. On {n} replies labelled by hand, by the rules' own authors, the rules have precision {precision:.2f}
 and recall {recall:.2f}. The prompts are few and mild: differences inside the intervals mean nothing."""
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The evidence of a reports folder by name; MaterialError names a file that is no report."""
+    evidence = {}
+    for file in sorted(folder.glob("*.json")):
+        try:
+            evidence[file.stem] = {**json.loads(file.read_text(encoding="utf-8"))}
+        except (TypeError, ValueError) as error:
+            raise MaterialError(f"{file}: not a report ({error}); rerun its stage") from None
+    return evidence
 
 
 def page(evidence: Evidence, pictures: Sequence[str]) -> str:
@@ -66,7 +81,8 @@ def subjects(evidence: Evidence, stage: str) -> dict[str, Mapping[str, Any]]:
 
 def curves(evidence: Evidence) -> dict[str, list[tuple[float, float]]]:
     """(tokens, loss) points of every training stage that has them, in the order of the line."""
-    return {name: evidence[name]["curve"] for name in TRAINING if evidence.get(name, {}).get("curve")}
+    found = {name: evidence[name]["curve"] for name in TRAINING if evidence.get(name, {}).get("curve")}
+    return {name: [(point["tokens"], point["loss"]) for point in curve] for name, curve in found.items()}
 
 
 def waterfall(evidence: Evidence) -> list[tuple[str, int]]:

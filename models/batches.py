@@ -49,10 +49,8 @@ class Packed:
 
     def __post_init__(self) -> None:
         if len(self.shard.ids) < 2 * self.context + 1:
-            raise ValueError(
-                f"phase '{self.shard.phase}' has {len(self.shard.ids)} tokens, under two windows of {self.context}; "
-                "give more text or a shorter context"
-            )
+            short = f"phase '{self.shard.phase}' has {len(self.shard.ids)} tokens, under two windows of {self.context}"
+            raise ValueError(f"{short}; give more text or a shorter context")
 
     @property
     def windows(self) -> int:
@@ -131,11 +129,12 @@ class Blend:
             return self.conversations.batch(step, size)
         turns, windows = self.conversations.batch(step, size - replayed), self.text.batch(step, replayed)
         width = max(turns["ids"].shape[1], windows["ids"].shape[1])
-        fill = {"ids": 1, "targets": IGNORED}
-        return {
-            name: cat([pad(part[name], (0, width - part[name].shape[1]), value=value) for part in (turns, windows)])
-            for name, value in fill.items()
-        }
+
+        def joined(name: str, fill: int) -> "torch.Tensor":
+            parts = (turns[name], windows[name])
+            return cat([pad(rows, (0, width - rows.shape[1]), value=fill) for rows in parts])
+
+        return {"ids": joined("ids", 1), "targets": joined("targets", IGNORED)}
 
 
 def pad_rows(rows: list[tuple[list[int], list[int]]]) -> dict[str, "torch.Tensor"]:
@@ -147,7 +146,6 @@ def pad_rows(rows: list[tuple[list[int], list[int]]]) -> dict[str, "torch.Tensor
     targets = torch.full((len(rows), longest), IGNORED)
     for i, (ids, bears) in enumerate(rows):
         batch_ids[i, : len(ids) - 1] = torch.tensor(ids[:-1])
-        targets[i, : len(ids) - 1] = torch.tensor(
-            [t if b else IGNORED for t, b in zip(ids[1:], bears[1:], strict=True)]
-        )
+        learnt = [t if b else IGNORED for t, b in zip(ids[1:], bears[1:], strict=True)]
+        targets[i, : len(ids) - 1] = torch.tensor(learnt)
     return {"ids": batch_ids, "targets": targets}

@@ -19,16 +19,18 @@ def conversation_rows(file: Path, tokenizer: Path, *, context: int) -> list[Row]
     Rows longer than `context` + 1 ids are cut. Raises ValueError naming the line of a bad record.
     """
     coder = _coder(tokenizer)
-    return [_cut(conversation_row(row["messages"], coder), context) for row in _records(file, ("messages",))]
+    rows = (conversation_row(row["messages"], coder) for row in _records(file, ("messages",)))
+    return [(ids[: context + 1], bears[: context + 1]) for ids, bears in rows]
 
 
 def preference_rows(file: Path, tokenizer: Path, *, context: int) -> list[Row]:
     """Chosen and rejected rows of each pair, one after the other; loss on the reply only."""
     coder, rows = _coder(tokenizer), []
     for pair in _records(file, ("prompt", "chosen", "rejected")):
+        asked = len(conversation_row(pair["prompt"], coder)[0])  # ends with the header of the reply
         for reply in (pair["chosen"], pair["rejected"]):
-            row = conversation_row([*pair["prompt"], {"role": "assistant", "content": reply}], coder)
-            rows.append(_cut(_last_reply_only(row), context))
+            ids, bears = conversation_row([*pair["prompt"], {"role": "assistant", "content": reply}], coder)
+            rows.append((ids[: context + 1], ([0] * asked + bears[asked:])[: context + 1]))
     return rows
 
 
@@ -42,18 +44,6 @@ def conversation_row(messages: list[Any], coder: "Tokenizer") -> Row:
         ids += part
         bears += [int(segment.learned)] * len(part)
     return ids, bears
-
-
-def _last_reply_only(row: Row) -> Row:
-    ids, bears = row
-    start = len(bears)
-    while start and bears[start - 1]:
-        start -= 1
-    return ids, [int(i >= start) for i in range(len(ids))]
-
-
-def _cut(row: Row, context: int) -> Row:
-    return row[0][: context + 1], row[1][: context + 1]
 
 
 def _coder(tokenizer: Path) -> "Tokenizer":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from models import checkpoints, kernels
-from models.shapes import shape_of
+from models.shapes import Shape, shape_of
 
 if TYPE_CHECKING:
     import torch
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 Batch = dict[str, "torch.Tensor"]
 BatchAt = Callable[[int, int], Batch]  # (step, examples) → the batch of that step
-Objective = Callable[
-    ["LlamaForCausalLM", Batch], tuple["torch.Tensor", "torch.Tensor"]
-]  # (summed loss, what it counts)
+Loss = tuple["torch.Tensor", "torch.Tensor"]  # summed over targets, and how many they are
+Objective = Callable[["LlamaForCausalLM", Batch], Loss]
 BAD_STEPS_ALLOWED = 3
 MICRO_TOKENS = {"cpu": 8_192, "cuda": 65_536}  # execution, not identity: results differ by rounding only
 
@@ -46,24 +45,17 @@ class Plan:
         if step < warm:
             return self.learning_rate * (step + 1) / warm
         if self.schedule == "cosine":
-            return self.learning_rate * (
-                0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
-            )
+            done = (step - warm) / max(1, self.steps - warm)
+            return self.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
         cooling = max(1, round(self.decay * self.steps))
         return self.learning_rate * max(0.05, min(1.0, (self.steps - step) / cooling))
 
 
 def fit(
-    model: "LlamaForCausalLM",
-    objective: Objective,
-    batch_at: BatchAt,
-    *,
-    plan: Plan,
-    state: Path,
-    on_step: Callable[..., None],
-    probe: Callable[["LlamaForCausalLM", int], dict[str, float]],
-) -> list[list[float]]:
-    """Trains `model` in place and returns its curve [[tokens, loss], …] (nats per counted token, at most 60 points).
+    model: "LlamaForCausalLM", objective: Objective, batch_at: BatchAt, *, plan: Plan, state: Path,
+    on_step: Callable[..., None], probe: Callable[["LlamaForCausalLM", int], dict[str, float]],
+) -> list[dict[str, float]]:  # fmt: skip
+    """Trains `model` in place and returns its curve: at most 60 points {tokens, loss} (nats per counted token).
 
     `objective(model, batch)` returns the summed loss and how many targets it counts; `batch_at(step, size)` the
     examples of a step, so that a resumed run sees exactly what an uninterrupted one sees. `state` keeps two whole
@@ -85,16 +77,15 @@ def fit(
     meter = _Meter(plan, shape_of(model.config), accelerator.num_processes)
     micro = max(2, MICRO_TOKENS[target.type] // plan.context // 2 * 2)  # even: the pairs of a preference stay together
     for step in range(progress.step, plan.steps):
-        batch = _share(
-            batch_at(step, plan.batch), accelerator.process_index, accelerator.num_processes, accelerator.device
-        )
-        loss, norm = _one_step(
-            learner, optimizers, batch, micro=micro, plan=plan, rate=plan.rate(step), accelerator=accelerator
-        )
+        batch = _share(batch_at(step, plan.batch), accelerator)
+        starts = range(0, len(batch["ids"]), micro)
+        parts = [{name: rows[at : at + micro] for name, rows in batch.items()} for at in starts]
+        rate = plan.rate(step)
+        loss, norm = _one_step(learner, optimizers, parts, rate=rate, clip=plan.clip, accelerator=accelerator)
         progress.add(step, int(batch["ids"].numel()) * accelerator.num_processes, loss, norm)
         last = step + 1 == plan.steps
         if last or step % plan.log_every == 0:
-            curve = {"train/loss": progress.mean_loss(), "train/lr": plan.rate(step), "train/grad_norm": norm}
+            curve = {"train/loss": progress.mean_loss(), "train/lr": rate, "train/grad_norm": norm}
             on_step(step + 1, **curve, **{"train/tokens": progress.tokens}, **meter.read(step, progress.tokens))
         if last or (step + 1) % plan.save_every == 0:
             if accelerator.is_main_process:
@@ -125,38 +116,26 @@ def _optimizers(model: "LlamaForCausalLM", plan: Plan) -> list["torch.optim.Opti
     import torch
 
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
-    hidden = [w for n, w in named if w.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n]
-    if plan.optimizer == "adamw":
-        hidden = []
-    chosen = {id(w) for w in hidden}
-    rest = [w for _, w in named if id(w) not in chosen]
-    groups = [
-        {"params": [w for w in rest if w.ndim >= 2], "weight_decay": plan.weight_decay},
-        {"params": [w for w in rest if w.ndim < 2], "weight_decay": 0.0},
-    ]
-    adamw = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95), eps=1e-8)
-    if not hidden:
-        return [adamw]
-    muon = torch.optim.Muon(
-        hidden, lr=plan.learning_rate, weight_decay=plan.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-    )
-    return [muon, adamw]
+    matrices = [(n, w) for n, w in named if w.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n]
+    hidden = dict(matrices if plan.optimizer == "muon" else [])
+    rest = [weight for name, weight in named if name not in hidden]
+    vectors = {"params": [w for w in rest if w.ndim < 2], "weight_decay": 0.0}
+    groups: list[dict[str, Any]] = [{"params": [w for w in rest if w.ndim >= 2]}, vectors]
+    own: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
+    adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, **own)
+    muon = [torch.optim.Muon(hidden.values(), momentum=0.95, adjust_lr_fn="match_rms_adamw", **own)] if hidden else []
+    return [*muon, adamw]
 
 
-def _share(batch: Batch, rank: int, ranks: int, device: "torch.device") -> Batch:
-    rows = len(batch["ids"]) // ranks
-    return {name: tensor[rank * rows : (rank + 1) * rows].to(device) for name, tensor in batch.items()}
+def _share(batch: Batch, ranks: Any) -> Batch:
+    """The rows of a batch that fall to this rank, on its device."""
+    rows = len(batch["ids"]) // ranks.num_processes
+    own = slice(ranks.process_index * rows, (ranks.process_index + 1) * rows)
+    return {name: tensor[own].to(ranks.device) for name, tensor in batch.items()}
 
 
 def _one_step(
-    learner: "torch.nn.Module",
-    optimizers: list[Any],
-    batch: Batch,
-    *,
-    micro: int,
-    plan: Plan,
-    rate: float,
-    accelerator: Any,
+    learner: "torch.nn.Module", optimizers: list[Any], parts: list[Batch], *, rate: float, clip: float, accelerator: Any
 ) -> tuple[float, float]:
     """Loss and gradient norm of one update. Sums are differentiated and divided once, by what the whole step counted
     on all ranks, so that neither accumulation nor ranks can change the denominator."""
@@ -167,15 +146,15 @@ def _one_step(
         for group in optimizer.param_groups:
             group["lr"] = rate
     total = torch.zeros(2, device=accelerator.device)
-    for start in range(0, len(batch["ids"]), micro):
-        loss, count = learner({name: tensor[start : start + micro] for name, tensor in batch.items()})
+    for part in parts:
+        loss, count = learner(part)
         accelerator.backward(loss)
         total += torch.stack([loss.detach().float(), count.float()])
     summed, counted = accelerator.reduce(total, "sum").tolist()
     for weight in learner.parameters():
         if weight.grad is not None:
             weight.grad.mul_(accelerator.num_processes / max(1.0, counted))
-    norm = accelerator.clip_grad_norm_(learner.parameters(), plan.clip)
+    norm = accelerator.clip_grad_norm_(learner.parameters(), clip)
     mean, size = summed / max(1.0, counted), float(norm)
     if math.isfinite(mean) and math.isfinite(size):
         for optimizer in optimizers:
@@ -209,9 +188,8 @@ class _Progress:
         if finite:
             self.curve.append([self.tokens, loss])
         elif self.bad >= BAD_STEPS_ALLOWED:
-            raise ArithmeticError(
-                f"step {step}: loss {loss}, gradient norm {norm} for {self.bad} steps running; lower the learning rate"
-            )
+            found = f"step {step}: loss {loss}, gradient norm {norm} for {self.bad} steps running"
+            raise ArithmeticError(f"{found}; lower the learning rate")
 
     def mean_loss(self, window: int = 20) -> float:
         recent = [loss for _, loss in self.curve[-window:]]
@@ -223,15 +201,14 @@ class _Progress:
         for number, optimizer in enumerate(optimizers):
             for index, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer{number}.{index}.{key}": value for key, value in values.items()}
-        checkpoints.save_state(
-            folder, step, tensors=tensors, facts={"step": step, "tokens": self.tokens, "curve": self.curve}
-        )
+        facts = {"step": step, "tokens": self.tokens, "curve": self.curve}
+        checkpoints.save_state(folder, step, tensors=tensors, facts=facts)
 
-    def thinned(self, points: int = 60) -> list[list[float]]:
+    def thinned(self, points: int = 60) -> list[dict[str, float]]:
         """At most `points` means over equal stretches of the curve, rounded to what a picture shows."""
         stride = max(1, -(-len(self.curve) // points))
         stretches = [self.curve[i : i + stride] for i in range(0, len(self.curve), stride)]
-        return [[int(s[-1][0]), round(sum(loss for _, loss in s) / len(s), 5)] for s in stretches]
+        return [{"tokens": s[-1][0], "loss": round(sum(loss for _, loss in s) / len(s), 5)} for s in stretches]
 
 
 def _restore(optimizer: Any, prefix: str, tensors: dict[str, "torch.Tensor"], device: Any) -> None:
@@ -246,7 +223,7 @@ def _restore(optimizer: Any, prefix: str, tensors: dict[str, "torch.Tensor"], de
 class _Meter:
     """Speed of the whole accumulated step: tokens/s and the share of the device's matmul rate (MFU), with an ETA."""
 
-    def __init__(self, plan: Plan, shape: Any, processes: int) -> None:
+    def __init__(self, plan: Plan, shape: Shape, processes: int) -> None:
         self.plan, self.flops = plan, shape.flops_per_token(plan.context)
         self.peak = kernels.peak_flops() * processes
         self.at: tuple[float, int, int] | None = None
@@ -258,10 +235,6 @@ class _Meter:
             return {}
         seconds = max(1e-9, now - before[0])
         speed, per_step = (tokens - before[1]) / seconds, seconds / max(1, step - before[2])
+        figures = {"perf/tokens_per_s": round(speed), "perf/mfu": round(speed * self.flops / self.peak, 4)}
         left = (self.plan.steps - step - 1) * per_step
-        return {
-            "perf/tokens_per_s": round(speed),
-            "perf/mfu": round(speed * self.flops / self.peak, 4),
-            "perf/step_seconds": round(per_step, 4),
-            "perf/eta_seconds": round(left),
-        }
+        return figures | {"perf/step_seconds": round(per_step, 4), "perf/eta_seconds": round(left)}

@@ -1,5 +1,6 @@
 """Knows how a model grows deeper and becomes narrower: depth-up copies, width pruning, and what came whence."""
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,12 @@ def depth_up(seed: "LlamaForCausalLM", *, layers: int) -> tuple["LlamaForCausalL
         raise ValueError(f"upscale.layers = {layers}: must be even and within {shape.layers}…{2 * shape.layers}")
     sources = [*range(layers // 2), *range(shape.layers - layers // 2, shape.layers)]
     grown = build(replace(shape, layers=layers), seed=0)
-    given = seed.state_dict()
-    taken = {n: given[_renamed(n, sources)] for n in grown.state_dict()}
-    grown.load_state_dict(taken)
-    seen: set[int] = set()
-    mapping: Mapping = []
-    for layer, source in enumerate(sources):
-        mapping.append({"layer": layer, "from": source, "copy": source in seen})
-        seen.add(source)
-    return grown, mapping
+    given, number = seed.state_dict(), re.compile(r"(?<=^model\.layers\.)\d+")
+    taken = {name: number.sub(lambda layer: str(sources[int(layer[0])]), name) for name in grown.state_dict()}
+    grown.load_state_dict({name: given[source] for name, source in taken.items()})
+    copied = [source in sources[:layer] for layer, source in enumerate(sources)]
+    rows = zip(sources, copied, strict=True)
+    return grown, [{"layer": layer, "from": source, "copy": copy} for layer, (source, copy) in enumerate(rows)]
 
 
 def with_context(model: "LlamaForCausalLM", *, context: int, rope_theta: float) -> "LlamaForCausalLM":
@@ -39,13 +37,6 @@ def with_context(model: "LlamaForCausalLM", *, context: int, rope_theta: float) 
     longer = build(replace(shape_of(model.config), context=context, rope_theta=rope_theta), seed=0)
     longer.load_state_dict(model.state_dict())
     return longer
-
-
-def _renamed(name: str, sources: list[int]) -> str:
-    parts = name.split(".")
-    if parts[:2] == ["model", "layers"]:
-        parts[2] = str(sources[int(parts[2])])
-    return ".".join(parts)
 
 
 def importance(model: "LlamaForCausalLM", batches: list["torch.Tensor"]) -> dict[str, "torch.Tensor"]:
@@ -87,15 +78,13 @@ def prune_width(
 
     shape = shape_of(teacher.config)
     if hidden > shape.hidden or ffn > shape.ffn:
-        raise ValueError(
-            f"prune to {hidden}/{ffn} exceeds the teacher's {shape.hidden}/{shape.ffn}; lower prune.hidden or prune.ffn"
-        )
+        given = f"the teacher's {shape.hidden}/{shape.ffn}"
+        raise ValueError(f"prune to {hidden}/{ffn} exceeds {given}; lower prune.hidden or prune.ffn")
     kept = torch.sort(torch.topk(scores["hidden"], hidden).indices).values
     kept_ffn = [torch.sort(torch.topk(row, ffn).indices).values for row in scores["ffn"]]
     student = build(replace(shape, hidden=hidden, ffn=ffn, tied=True), seed=0)
-    given = teacher.state_dict()
-    taken = {name: _slice(name, given, kept, kept_ffn) for name in student.state_dict()}
-    student.load_state_dict(taken)
+    weights = teacher.state_dict()
+    student.load_state_dict({name: _slice(name, weights, kept, kept_ffn) for name in student.state_dict()})
     mapping: Mapping = [{"hidden": kept.tolist()}]
     mapping += [{"layer": n, "ffn": rows.tolist()} for n, rows in enumerate(kept_ffn)]
     return student, mapping
@@ -108,8 +97,5 @@ def _slice(name: str, given: dict[str, Any], kept: "torch.Tensor", kept_ffn: lis
     if part in ("gate_proj", "up_proj", "down_proj"):
         rows = kept_ffn[int(name.split(".")[2])]
         return given[name][kept][:, rows] if part == "down_proj" else given[name][rows][:, kept]
-    if part == "o_proj":
-        return given[name][kept]
-    if part in ("q_proj", "k_proj", "v_proj"):
-        return given[name][:, kept]
-    return given[name][kept]  # norms
+    columns = part in ("q_proj", "k_proj", "v_proj")
+    return given[name][:, kept] if columns else given[name][kept]  # o_proj and norms by rows

@@ -12,14 +12,12 @@ def device() -> "torch.device":
     """The accelerator if there is one; OPENMIDM_DEVICE=cpu forces the CPU."""
     import torch
 
-    wanted = os.environ.get("OPENMIDM_DEVICE")
-    return torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return torch.device(os.environ.get("OPENMIDM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def kernels() -> str:
     """`liger` on CUDA unless OPENMIDM_KERNELS=torch, else `torch`: its Triton kernels need a GPU."""
-    wanted = os.environ.get("OPENMIDM_KERNELS")
-    return wanted or ("liger" if device().type == "cuda" else "torch")
+    return os.environ.get("OPENMIDM_KERNELS") or ("liger" if device().type == "cuda" else "torch")
 
 
 def accelerate(model: "LlamaForCausalLM") -> None:

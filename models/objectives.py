@@ -35,19 +35,11 @@ class Distillation:
     """
 
     def __init__(
-        self,
-        teacher: "LlamaForCausalLM",
-        student: "LlamaForCausalLM",
-        *,
-        divergence: Literal["forward_kl", "reverse_kl", "jsd"],
-        temperature: float,
-        ce_weight: float,
-    ) -> None:
-        if teacher.config.vocab_size != student.config.vocab_size:
-            raise ValueError(
-                f"teacher has {teacher.config.vocab_size} vocabulary rows, student {student.config.vocab_size}; "
-                "distillation needs one tokenizer for both"
-            )
+        self, teacher: "LlamaForCausalLM", student: "LlamaForCausalLM", *,
+        divergence: Literal["forward_kl", "reverse_kl", "jsd"], temperature: float, ce_weight: float,
+    ) -> None:  # fmt: skip
+        if (theirs := teacher.config.vocab_size) != (ours := student.config.vocab_size):
+            raise ValueError(f"teacher has {theirs} vocabulary rows, student {ours}; give both one tokenizer")
         self.teacher = teacher.eval().requires_grad_(False).to(kernels.device())
         kernels.accelerate(self.teacher)
         self.divergence, self.temperature, self.ce_weight = divergence, temperature, ce_weight
@@ -61,29 +53,17 @@ class Distillation:
             taught_ND = self.teacher.model(input_ids=batch["ids"], use_cache=False).last_hidden_state[keep]
         hidden_ND = student.model(input_ids=batch["ids"], use_cache=False).last_hidden_state[keep]
         target_N = batch["targets"][keep]
-        student_head, teacher_head = _head(student, hidden_ND), _head(self.teacher, taught_ND)
+        heads = _head(student, hidden_ND), _head(self.teacher, taught_ND)
         total = hidden_ND.new_zeros((), dtype=torch.float32)
         for i in range(0, len(target_N), CHUNK):
-            part = slice(i, i + CHUNK)
-            total = total + checkpoint(
-                self._chunk,
-                hidden_ND[part],
-                student_head,
-                taught_ND[part],
-                teacher_head,
-                target_N[part],
-                use_reentrant=False,
-            )
+            parts = [rows[i : i + CHUNK] for rows in (hidden_ND, taught_ND, target_N)]
+            total = total + checkpoint(self._chunk, *parts, *heads, use_reentrant=False)
         return total, keep.sum()
 
     def _chunk(
-        self,
-        hidden_ND: "torch.Tensor",
-        head_VD: "torch.Tensor",
-        taught_ND: "torch.Tensor",
-        teacher_VD: "torch.Tensor",
-        target_N: "torch.Tensor",
-    ) -> "torch.Tensor":
+        self, hidden_ND: "torch.Tensor", taught_ND: "torch.Tensor", target_N: "torch.Tensor",
+        head_VD: "torch.Tensor", teacher_VD: "torch.Tensor",
+    ) -> "torch.Tensor":  # fmt: skip
         from torch.nn.functional import cross_entropy
 
         logits_NV = (hidden_ND @ head_VD.T).float()
@@ -100,15 +80,14 @@ def divergence_sum(teacher_NV: "torch.Tensor", student_NV: "torch.Tensor", kind:
     import torch
     from torch.nn.functional import kl_div, log_softmax
 
-    p, q = log_softmax(teacher_NV, -1), log_softmax(student_NV, -1)
-    if kind == "forward_kl":
+    def kl(p: "torch.Tensor", q: "torch.Tensor") -> "torch.Tensor":
         return kl_div(q, p, log_target=True, reduction="sum")
-    if kind == "reverse_kl":
-        return kl_div(p, q, log_target=True, reduction="sum")
+
+    p, q = log_softmax(teacher_NV, -1), log_softmax(student_NV, -1)
+    if kind in ("forward_kl", "reverse_kl"):
+        return kl(p, q) if kind == "forward_kl" else kl(q, p)
     middle = torch.logaddexp(p, q) - math.log(2)
-    return 0.5 * (
-        kl_div(middle, p, log_target=True, reduction="sum") + kl_div(middle, q, log_target=True, reduction="sum")
-    )
+    return 0.5 * (kl(p, middle) + kl(q, middle))
 
 
 class Preference:

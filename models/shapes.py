@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import LlamaConfig, LlamaForCausalLM
 
+CONFIG_KEYS = {  # Shape → LlamaConfig
+    "vocab_rows": "vocab_size", "hidden": "hidden_size", "ffn": "intermediate_size", "layers": "num_hidden_layers",
+    "heads": "num_attention_heads", "kv_heads": "num_key_value_heads", "head_dim": "head_dim",
+    "tied": "tie_word_embeddings", "context": "max_position_embeddings",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -43,38 +49,17 @@ def config_of(shape: Shape) -> "LlamaConfig":
     """The transformers config; ids 0/1/2 are bos/pad/eos in every profile (midm-facts, Tokenizer)."""
     from transformers import LlamaConfig
 
+    numbers = {theirs: getattr(shape, ours) for ours, theirs in CONFIG_KEYS.items()}
+    rope = {"rope_type": "default", "rope_theta": float(shape.rope_theta)}
     return LlamaConfig(
-        vocab_size=shape.vocab_rows,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.ffn,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        head_dim=shape.head_dim,
-        tie_word_embeddings=shape.tied,
-        rope_parameters={"rope_type": "default", "rope_theta": float(shape.rope_theta)},
-        max_position_embeddings=shape.context,
-        rms_norm_eps=1e-5,
-        bos_token_id=0,
-        pad_token_id=1,
-        eos_token_id=2,
+        **numbers, rope_parameters=rope, rms_norm_eps=1e-5, bos_token_id=0, pad_token_id=1, eos_token_id=2
     )
 
 
 def shape_of(config: Any) -> Shape:
     """The numbers of an existing LlamaConfig."""
-    return Shape(
-        vocab_rows=config.vocab_size,
-        hidden=config.hidden_size,
-        ffn=config.intermediate_size,
-        layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
-        tied=bool(config.tie_word_embeddings),
-        rope_theta=float(config.rope_parameters["rope_theta"]),
-        context=config.max_position_embeddings,
-    )
+    numbers = {ours: getattr(config, theirs) for ours, theirs in CONFIG_KEYS.items()}
+    return Shape(**numbers, rope_theta=float(config.rope_parameters["rope_theta"]))
 
 
 def build(shape: Shape, *, seed: int, device: str = "cpu") -> "LlamaForCausalLM":

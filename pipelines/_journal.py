@@ -70,9 +70,8 @@ class Journal:
         """Ends the run: FINISHED, FAILED (with the traceback in the log) or KILLED."""
         seconds = round(time.monotonic() - self._start, 1)
         with self._log.open("a", encoding="utf-8") as log:
-            log.write(
-                json.dumps({"status": status, "seconds": seconds, "peak_mib": peak_mib(), "trouble": trouble}) + "\n"
-            )
+            end = {"status": status, "seconds": seconds, "peak_mib": peak_mib(), "trouble": trouble}
+            log.write(json.dumps(end) + "\n")
         if status == "FINISHED":
             self._write_report()
         print(f"[{self.name} {seconds:6.1f}s] {status.lower()}", flush=True)
@@ -137,12 +136,8 @@ class _Mirror:
                 getattr(run, message[0])(*message[1:])
             run.end(message[1])
         except Exception as error:  # tracking must never stop a stage: said once, then silence
-            reason = " ".join(str(error).split())[:200]
-            print(
-                f"mlflow: {type(error).__name__}: {reason}; this run is not tracked further",
-                file=sys.stderr,
-                flush=True,
-            )
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            print(f"mlflow: {reason}; this run is not tracked further", file=sys.stderr, flush=True)
 
 
 class _Run:

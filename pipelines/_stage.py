@@ -39,7 +39,7 @@ def enter(main: Callable[..., None]) -> None:
     Keywords annotated `Path` (other than `out` and `scratch`) are required flags naming inputs, `Path | None` optional
     ones, `str` the axes of a matrix stage. Exits 2 with one line on bad input, 1 on a defect of ours, 130 when stopped.
     """
-    stage = _stage_name(main)
+    stage = Path(inspect.getfile(main)).stem
     hints = {name: hint for name, hint in get_type_hints(main).items() if name != "return"}
     flags = _parse_flags(stage, hints)
     try:
@@ -104,10 +104,6 @@ def _run(main: Callable[..., None], call: dict[str, Any], out: Path, journal: Jo
         raise
 
 
-def _stage_name(main: Callable[..., None]) -> str:
-    return Path(inspect.getfile(main)).stem
-
-
 def _is_input(name: str, hint: Any) -> bool:
     return hint in (Path, Path | None) and name not in ("out", "scratch")
 
@@ -142,10 +138,9 @@ def _fingerprint(params: StageParams, inputs: dict[str, Any]) -> str:
     for name, root in sorted(inputs.items()):
         digest.update(name.encode())
         for file in sorted(p for p in [root, *root.rglob("*")] if p.is_file()) if isinstance(root, Path) else []:
+            digest.update(file.relative_to(root).as_posix().encode())
             with file.open("rb") as stream:
-                digest.update(
-                    file.relative_to(root).as_posix().encode() + hashlib.file_digest(stream, "sha256").digest()
-                )
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]
 
 

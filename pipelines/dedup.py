@@ -1,6 +1,5 @@
 """Removes exact and near copies: of documents that say the same, the one with the smallest id stays."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -51,8 +50,7 @@ def main(*, documents: Path, out: Path, params: Params, journal: Journal) -> Non
                 yield document
 
     kept = shards.write(out, survivors())
-    with (out / "clusters.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(group), ensure_ascii=False) + "\n" for group in groups)
+    shards.write_lines(out / "clusters.jsonl", map(asdict, groups))
     sizes = Counter(len(group.copies) + 1 for group in groups)
     journal.conclude(
         **ledger.report(documents_in=len(ids), documents_kept=kept),

@@ -22,14 +22,8 @@ def main(
     from models.batches import Packed, TokenShard
     from models.objectives import Distillation
 
-    model = checkpoints.load(student)
-    objective = Distillation(
-        checkpoints.load(teacher),
-        model,
-        divergence=params.divergence,
-        temperature=params.temperature,
-        ce_weight=params.ce_weight,
-    )
+    model, settings = checkpoints.load(student), params.model_dump(include={"divergence", "temperature", "ce_weight"})
+    objective = Distillation(checkpoints.load(teacher), model, **settings)
     packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
     phase.train(model, objective, packed.batch)

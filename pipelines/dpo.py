@@ -24,12 +24,8 @@ def main(
     pairs = preference_rows(preferences / "preferences.jsonl", student, context=params.context)
     model = checkpoints.load(student)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
-    phase.train(
-        model,
-        Preference(model, beta=params.beta, anchor=params.anchor),
-        Conversations(pairs, params.seed, "dpo", group=2).batch,
-        pairs=len(pairs) // 2,
-    )
+    objective = Preference(model, beta=params.beta, anchor=params.anchor)
+    phase.train(model, objective, Conversations(pairs, params.seed, "dpo", group=2).batch, pairs=len(pairs) // 2)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+from corpus import shards
 from evals import material, metrics
 from evals import questions as quiz
 from evals.subject import open_subject, size_bytes
@@ -46,7 +47,7 @@ def main(
     tokens = sum(len(judged.encode(row["reply"])) + (row["finish_reason"] == "stop") for row in rows)
     journal.step(0, **{"perf/decode_tokens_per_s": tokens / seconds})
     read = chain.from_iterable(talk[: 1 + params.sample_prompts] for talk in talks.values())
-    material.write_jsonl(out / "samples.jsonl", read)
+    shards.write_lines(out / "samples.jsonl", read)
     journal.attach(out / "samples.jsonl")
     result: dict[str, Any] = {"chance": quiz.CHANCE, "size_bytes": size_bytes(model), "n_chat": n_chat}
     for lang, talk in talks.items():

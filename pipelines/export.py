@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -57,15 +58,10 @@ def main(*, model: Path, calibration: Path, name: str, out: Path, params: Params
     card = gguf.Card(**params.model_dump(include=set(gguf.Card.__dataclass_fields__)))
     print(f"export: {parent.parameters:,} parameters to {name}", flush=True)
     notes = make(parent, card, precision, out)
-    texts = islice(shards.read(calibration / "phase2"), params.gate_texts)
-    verdict = verify.verify(
-        out,
-        parent=parent,
-        reference=reference.logits(model),
-        texts=[document["text"][: params.gate_characters] for document in texts],
-        longest=params.gate_tokens,
-        **params.limits[name].model_dump(),
-    )
+    documents = islice(shards.read(calibration / "phase2"), params.gate_texts)
+    gate: dict[str, Any] = {"texts": [document["text"][: params.gate_characters] for document in documents]}
+    gate |= {"longest": params.gate_tokens, **params.limits[name].model_dump()}
+    verdict = verify.verify(out, parent=parent, reference=reference.logits(model), **gate)
     size = manifest.write(out, name=name, parent=parent, card=card)
     journal.conclude(**asdict(verdict), **notes, size_bytes=size, parameters=parent.parameters)
 

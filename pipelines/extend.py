@@ -20,11 +20,8 @@ def main(*, student: Path, tokens: Path, out: Path, scratch: Path, params: Param
 
     packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
-    phase.train(
-        with_context(checkpoints.load(student), context=params.context, rope_theta=params.rope_theta),
-        next_token,
-        packed.batch,
-    )
+    longer = with_context(checkpoints.load(student), context=params.context, rope_theta=params.rope_theta)
+    phase.train(longer, next_token, packed.batch)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Keeps the documents worth learning from: every document is cleaned, masked, and gets a verdict with a reason."""
 
-import json
 import multiprocessing
 import os
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from corpus.ledger import KEPT, Ledger
 from corpus.rules import REASONS, Policy, judge
 from pipelines._journal import Journal
 from pipelines._stage import StageError, StageParams, enter
+
+Judged = tuple[Ledger, Counter[str], list[dict], dict[str, int]]  # of one shard, as judge_shard says
 
 
 class Params(StageParams, Policy):
@@ -26,22 +28,24 @@ def main(*, documents: Path, out: Path, params: Params, journal: Journal) -> Non
     ledger, masked, rows = Ledger(), Counter[str](), Counter[str]()
     paths, work = shards.paths(documents), partial(judge_shard, out=out, policy=params)
     workers = min(len(os.sched_getaffinity(0)), len(paths))  # the result is the same for any number
-    with ExitStack() as stack:
-        file = stack.enter_context((out / "verdicts.jsonl").open("w", encoding="utf-8"))
-        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers)) if workers > 1 else None
-        for part, counts, verdicts, written in pool.imap(work, paths) if pool else map(work, paths):
+
+    def verdicts(parts: Iterable[Judged]) -> Iterator[dict]:
+        for part, counts, dropped, written in parts:
             ledger.merge(part)
             masked.update(counts)
             rows.update(written)
-            file.writelines(json.dumps(verdict, ensure_ascii=False) + "\n" for verdict in verdicts)
             journal.step(rows["in"], kept=rows["kept"], dropped=rows["dropped"])
+            yield from dropped
+
+    with multiprocessing.get_context("spawn").Pool(workers) if workers > 1 else nullcontext() as pool:
+        shards.write_lines(out / "verdicts.jsonl", verdicts(pool.imap(work, paths) if pool else map(work, paths)))
     report = ledger.report(documents_in=rows["in"], documents_kept=rows["kept"])
     if not rows["kept"]:
         raise StageError(f"{documents}: every document was dropped {report['dropped']}; loosen filter.*")
     journal.conclude(**report, masked=dict(sorted(masked.items())), labelled=ledger.judgement(REASONS))
 
 
-def judge_shard(path: Path, *, out: Path, policy: Policy) -> tuple[Ledger, Counter[str], list[dict], dict[str, int]]:
+def judge_shard(path: Path, *, out: Path, policy: Policy) -> Judged:
     """Writes one shard's documents to out/kept (cleaned) and out/dropped (as they were, masked).
 
     Returns the counts, the masked personal data by type, the verdicts of the dropped, and the rows in, kept, dropped.

@@ -1,6 +1,5 @@
 """Reads raw text from a folder and from named sources into document shards; what cannot be read is quarantined."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -51,9 +50,9 @@ def main(*, text: Path, sources: Path, out: Path, params: Params, journal: Journ
         raise StageError(f"{text}: {len(quarantined)} records, no document; see the first: {quarantined[:1]}")
     report = ledger.report(documents_in=seen["records"] - len(quarantined), documents_kept=kept)
     (out / "quarantine").mkdir()
-    with (out / "quarantine" / "records.jsonl").open("w", encoding="utf-8") as file:
-        for record, (excerpt, _) in zip(quarantined, pii.mask([row.excerpt for row in quarantined]), strict=True):
-            file.write(json.dumps(asdict(record) | {"excerpt": excerpt}, ensure_ascii=False) + "\n")
+    masked = zip(quarantined, pii.mask([row.excerpt for row in quarantined]), strict=True)
+    rows = (asdict(record) | {"excerpt": excerpt} for record, (excerpt, _) in masked)
+    shards.write_lines(out / "quarantine" / "records.jsonl", rows)
     reasons = dict(sorted(Counter(record.reason for record in quarantined).items()))
     journal.conclude(**report, records_in=seen["records"], documents_quarantined=len(quarantined), quarantined=reasons)
 

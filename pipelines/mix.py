@@ -1,6 +1,5 @@
 """Mixes organic and synthetic documents: what is held out, what each phase sees, and what would leak an answer."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
@@ -48,10 +47,8 @@ def main(*, documents: Path, synthetic: Path, out: Path, params: Params, journal
         "phase2": shards.write(out / "phase2", chain(organic(mixing.TRAIN, params.best_sources), shards.read(taught))),
         "validation": shards.write(out / "validation", organic(mixing.VALIDATION)),
     }
-    with (out / "contamination.jsonl").open("w", encoding="utf-8") as file:
-        for name, found in hits.items():
-            rows = ({"id": name, "question": question, "share": share} for question, share in found)
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    found = ({"id": name, "question": q, "share": share} for name, rows in hits.items() for q, share in rows)
+    shards.write_lines(out / "contamination.jsonl", found)
     characters = {name: Counter[str]() for name in written}
     for name, count in characters.items():
         for document in shards.read(out / name):

@@ -1,6 +1,5 @@
 """Turns the evidence of all stages into one page and three pictures."""
 
-import json
 from pathlib import Path
 
 from evals import pictures, report
@@ -14,7 +13,7 @@ class Params(StageParams):
 
 def main(*, reports: Path, out: Path, params: Params, journal: Journal) -> None:
     """reports: the folder of every stage's JSON."""
-    evidence = {file.stem: read(file) for file in sorted(reports.glob("*.json")) if file.stem != "report"}
+    evidence = {name: found for name, found in report.read(reports).items() if name != "report"}
     models = report.subjects(evidence, "evaluate")
     if not models:
         raise StageError(f"{reports}: holds no evaluate@….json; run dvc repro evaluate first")
@@ -28,14 +27,6 @@ def main(*, reports: Path, out: Path, params: Params, journal: Journal) -> None:
     for name in ("report.md", *drawn):
         journal.attach(out / name)
     journal.conclude(subjects=list(models), reports=len(evidence), pictures=drawn)
-
-
-def read(file: Path) -> dict:
-    """One stage's report; StageError if the file is none."""
-    try:
-        return {**json.loads(file.read_text(encoding="utf-8"))}
-    except (TypeError, ValueError) as error:
-        raise StageError(f"{file}: not a report ({error}); rerun its stage") from None
 
 
 if __name__ == "__main__":

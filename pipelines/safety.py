@@ -3,7 +3,7 @@
 from itertools import chain
 from pathlib import Path
 
-from evals import material
+from corpus import shards
 from evals import safety as exam
 from evals.subject import open_subject
 from pipelines._journal import Journal
@@ -30,7 +30,7 @@ def main(*, subject: str, model: Path, prompts: Path, out: Path, params: Params,
     rounds = [("none", risky), ("none", benign), *((name, risky[: params.attacked_prompts]) for name in params.attacks)]
     replies = [exam.examine(judged, asked, attack=name, max_tokens=params.max_new_tokens) for name, asked in rounds]
     judged.close()
-    material.write_jsonl(out / "replies.jsonl", chain.from_iterable(replies))
+    shards.write_lines(out / "replies.jsonl", chain.from_iterable(replies))
     journal.attach(out / "replies.jsonl")
     found = exam.summary(replies[0], replies[1], [*chain.from_iterable(replies[2:])])
     journal.step(0, **{f"eval/{name}": found[name]["value"] for name in ("nur", "nor", "asr")})

@@ -1,6 +1,5 @@
 """Makes text to learn from out of a small world of checked facts, and the questions that measure what was learned."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -56,8 +55,7 @@ def main(*, world: Path, out: Path, params: Params, journal: Journal) -> None:
     if leaked:
         raise StageError(f"{world}: held-out questions occur in training text: {leaked[:3]}; rephrase them")
     for name, rows in records.items():
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        shards.write_lines(out / f"{name}.jsonl", rows)
     shards.write(out / "documents", documents)
     journal.conclude(
         facts_known=sum(len(relation.facts) for relation in known.values()),

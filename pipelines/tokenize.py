@@ -1,7 +1,8 @@
 """Turns text into packed token shards: flat little-endian ids, each document between bos and eos."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,7 @@ def main(*, documents: Path, tokenizer: Path, out: Path, params: Params, journal
     from tokenizers import Tokenizer
 
     coder = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
-    coder.encode_special_tokens = (
-        True  # text never becomes control: a document that names <|eot_id|> does not end a turn
-    )
+    coder.encode_special_tokens = True  # text never becomes control: a document that names <|eot_id|> ends no turn
     dtype = "uint16" if coder.get_vocab_size() <= 2**16 else "uint32"
     phases = {}
     for phase in ("phase1", "phase2"):
@@ -38,7 +37,6 @@ def main(*, documents: Path, tokenizer: Path, out: Path, params: Params, journal
     for phase, count in phases.items():
         if count["documents"] == 0:
             raise StageError(f"{documents}/{phase} holds no document; give more text or lower what mix holds out")
-        print(f"{phase}: {count['documents']} documents, {count['tokens']} tokens", flush=True)
     index = {"dtype": dtype, "vocabulary": coder.get_vocab_size(), "phases": phases}
     (out / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     journal.conclude(**index)
@@ -47,21 +45,15 @@ def main(*, documents: Path, tokenizer: Path, out: Path, params: Params, journal
 def _pack(rows: Iterable[dict[str, str]], coder: "Tokenizer", file: Path, dtype: str, params: Params) -> dict[str, Any]:
     import numpy as np
 
-    count = {"documents": 0, "tokens": 0, "bytes": 0}
+    count = Counter(documents=0, tokens=0, bytes=0)
     with file.open("wb") as stream:
-        for texts in _groups((row["text"] for row in rows), params.documents_per_batch):
+        rest = (row["text"] for row in rows)
+        while texts := list(islice(rest, params.documents_per_batch)):
             for text, coded in zip(texts, coder.encode_batch_fast(texts, add_special_tokens=False), strict=True):
                 ids = np.array([BOS_ID, *coded.ids, EOS_ID], dtype=f"<{np.dtype(dtype).str[1:]}")
                 ids.tofile(stream)
-                count["documents"] += 1
-                count["tokens"] += len(ids)
-                count["bytes"] += len(text.encode())
-    return count
-
-
-def _groups(texts: Iterator[str], size: int) -> Iterator[list[str]]:
-    while group := list(islice(texts, size)):
-        yield group
+                count.update(documents=1, tokens=len(ids), bytes=len(text.encode()))
+    return dict(count)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Learns the vocabulary from the training text: byte-level BPE in the reference's layout, as a Hugging Face folder."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from corpus import bpe, shards
@@ -18,18 +19,12 @@ class Params(StageParams):
 def main(*, documents: Path, out: Path, params: Params, journal: Journal) -> None:
     """documents: mix folder. Learns from phase1 only, the same number of characters of each language at most."""
     used: dict[str, int] = {}
-    tokenizer = bpe.train(
-        _texts(documents / "phase1", params.max_characters, used),
-        vocab_size=params.vocab_size,
-        min_frequency=params.min_frequency,
-    )
+    texts = _texts(documents / "phase1", params.max_characters, used)
+    tokenizer = bpe.train(texts, vocab_size=params.vocab_size, min_frequency=params.min_frequency)
     bpe.save(tokenizer, out, context=params.context)
-    bytes_per_token = {lang: bpe.bytes_per_token(tokenizer, _sample(documents, lang)) for lang in ("ko", "en")}
-    journal.conclude(
-        vocabulary=tokenizer.get_vocab_size(),
-        characters=dict(sorted(used.items())),
-        **{f"bytes_per_token_{lang}": round(value, 4) for lang, value in bytes_per_token.items()},
-    )
+    samples = {f"bytes_per_token_{lang}": _sample(documents, lang) for lang in ("ko", "en")}
+    density = {key: round(bpe.bytes_per_token(tokenizer, texts), 4) for key, texts in samples.items()}
+    journal.conclude(vocabulary=tokenizer.get_vocab_size(), characters=dict(sorted(used.items())), **density)
 
 
 def _texts(folder: Path, cap: int, used: dict[str, int]) -> Iterator[str]:
@@ -41,8 +36,7 @@ def _texts(folder: Path, cap: int, used: dict[str, int]) -> Iterator[str]:
 
 
 def _sample(documents: Path, lang: str, limit: int = 300) -> list[str]:
-    rows = (row["text"] for row in shards.read(documents / "validation") if row["lang"] == lang)
-    return [text for text, _ in zip(rows, range(limit), strict=False)]
+    return list(islice((row["text"] for row in shards.read(documents / "validation") if row["lang"] == lang), limit))
 
 
 if __name__ == "__main__":

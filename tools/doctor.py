@@ -39,8 +39,6 @@ def machine() -> Iterator[Finding]:
     for tool in ("git", "make", "c++"):
         version = output(tool, "--version").split("\n")[0]
         yield version, "FAIL", tool, version or "missing", "apt-get install build-essential git"
-    cmake = output("cmake", "--version").split("\n")[0]
-    yield True, "", "cmake", cmake or "missing, which is fine: pip brings one for the only build", ""
 
 
 def packages() -> Iterator[Finding]:
@@ -56,7 +54,7 @@ def packages() -> Iterator[Finding]:
 
 
 def pipeline() -> Iterator[Finding]:
-    """The port of make ui, and the state of DVC and MLflow in this clone."""
+    """The port of make ui, and the state of DVC in this clone."""
     with socket.socket() as door:
         busy = door.connect_ex(("127.0.0.1", 5000)) == 0
     yield not busy, "WARN", "port 5000", "in use" if busy else "free", "make ui runs already; or: make ui PORT=5001"
@@ -64,9 +62,6 @@ def pipeline() -> Iterator[Finding]:
     yield ready, "FAIL", "dvc", "set up" if ready else "no .dvc/config", "run in a git clone of the project"
     held = lock.exists() and lock.stat().st_size > 2
     yield not held, "WARN", "dvc lock", "held" if held else "free", "another dvc runs; if none does: rm .dvc/tmp/rwlock"
-    database = ROOT / "mlflow.db"
-    found = f"mlflow.db, {database.stat().st_size / 2**20:.0f} MiB" if database.exists() else "no runs yet: make repro"
-    yield True, "", "mlflow", found, ""
 
 
 def output(*command: str) -> str:

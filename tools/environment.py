@@ -19,6 +19,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 VENV, LOG = ROOT / ".venv", ROOT / ".venv.log"
 PYTHON, STAMP = VENV / "bin" / "python", VENV / "complete"
+PIP = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
 MAIN, LLAMA = ROOT / "constraints/main.txt", ROOT / "constraints/llama.txt"
 INPUTS = (MAIN, LLAMA, ROOT / "runtime/pyproject.toml", Path(__file__))
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -74,14 +75,12 @@ def build() -> None:
 
 def installer() -> list[str]:
     """The install command: uv (20 s instead of 4 minutes), told what pip is configured to use here, or else pip."""
-    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
-    if subprocess.run([*pip, "install", "-q", UV], capture_output=True, check=False).returncode:
+    if subprocess.run([*PIP, "install", "-q", UV], capture_output=True, check=False).returncode:
         say(f"{UV} is not to be had here, going on with pip (slower)")
-        return [*pip, "install", "--progress-bar", "off"]
-    settings = subprocess.run([*pip, "config", "list"], capture_output=True, text=True, check=True).stdout
+        return [*PIP, "install", "--progress-bar", "off"]
+    settings = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True, check=True).stdout
     for option, variable in PIP_TO_UV.items():
-        values = re.findall(rf"^\S+\.{option}='(.*)'$", settings, flags=re.MULTILINE)
-        if values:
+        if values := re.findall(rf"^\S+\.{option}='(.*)'$", settings, flags=re.MULTILINE):
             os.environ.setdefault(variable, " ".join(dict.fromkeys(" ".join(values).replace("\\n", " ").split())))
     os.environ.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # pip's own rule: the best version of all indexes
     return [str(VENV / "bin" / "uv"), "pip", "install", "--no-progress", "--python", str(PYTHON)]
@@ -117,18 +116,8 @@ def build_wheel(version: str, flags: str, place: Path) -> Path:
         stop(f"no {', '.join(missing)} to build llama-cpp-python with; on Debian: apt-get install build-essential")
     flags += " " + shlex.quote(f"-DCMAKE_PROJECT_INCLUDE={LLAMA.with_suffix('.cmake')}")
     os.environ.update(CMAKE_ARGS=flags, CMAKE_BUILD_PARALLEL_LEVEL=str(os.cpu_count() or 1))
-    pip = [
-        str(PYTHON),
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "wheel",
-        "--no-deps",
-        "-v",
-        "-w",
-        str(VENV / "wheel"),
-    ]
-    run([*pip, f"llama-cpp-python=={version}"], f"llama-cpp-python, compiled (4-12 minutes once, kept in {place})")
+    command = [*PIP, "wheel", "--no-deps", "-v", "-w", str(VENV / "wheel"), f"llama-cpp-python=={version}"]
+    run(command, f"llama-cpp-python, compiled (4-12 minutes once, kept in {place})")
     wheel = next((VENV / "wheel").glob("*.whl"))
     place.mkdir(parents=True, exist_ok=True)
     draft = place / f"{os.getpid()}.draft"

@@ -13,6 +13,7 @@ from models.shapes import Shape, rows_for
 CPU_RATE = 75e9  # trained FLOP per second and core, float32
 GPU_RATES = {"h200": 0.4 * 790e12, "paper": 0.4 * 790e12}  # one H200
 TEXT_RATE = 0.4e6  # bytes per second and core through ingest, filter and dedup together
+CORES = len(os.sched_getaffinity(0))
 START = 6.0  # seconds a stage takes to start, import and end
 BYTES_PER_WEIGHT = 16  # float32 weight, gradient and two AdamW moments
 ACTIVATION_BYTES = 34  # per token, layer and hidden channel, without recomputation (Korthikanti 2022, eq. 1)
@@ -26,8 +27,7 @@ def main() -> None:
     params = YAML(typ="safe").load(Path(f"profiles/{name}.yaml" if name else "params.yaml"))
     entries = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
     shapes = family(params)
-    rate = GPU_RATES.get(name, CPU_RATE * len(os.sched_getaffinity(0)))
-    device = "one H200" if name in GPU_RATES else f"this machine's {len(os.sched_getaffinity(0))} cores"
+    rate, device = GPU_RATES.get(name, CPU_RATE * CORES), "one H200" if name in GPU_RATES else f"{CORES} cores"
     print(f"{name or 'params.yaml'}: {len(entries)} stages, time for {device} (within a factor of two)\n")
     total, peak = 0.0, 0.0
     for stage, entry in entries.items():
@@ -38,9 +38,8 @@ def main() -> None:
         about = f"{tokens:>15,} tokens" if (tokens := params[stage].get("tokens")) else " " * 22
         size = f"{shapes[stage].parameters():>16,} weights" if stage in shapes else " " * 24
         print(f"{stage:12}{f'× {cells}' if cells > 1 else '':5}{about}{size}{duration(seconds):>12}")
-    print(
-        f"\nin all {duration(total)}, peak memory {peak / 2**30:.1f} GiB, disk {disk(params, shapes) / 2**30:.1f} GiB"
-    )
+    sizes = f"peak memory {peak / 2**30:.1f} GiB, disk {disk(params, shapes) / 2**30:.1f} GiB"
+    print(f"\nin all {duration(total)}, {sizes}")
 
 
 def family(params: dict[str, Any]) -> dict[str, Shape]:
@@ -62,7 +61,7 @@ def work(stage: str, params: dict[str, Any], shapes: dict[str, Shape], rate: flo
         flops += own["tokens"] * teacher.flops_per_token(own["context"]) / 3 if teacher else 0
         return (flops + muon_flops(shape, own)) / rate
     if stage in ("ingest", "filter", "dedup"):
-        return text_bytes(params) / TEXT_RATE / len(os.sched_getaffinity(0)) / 3
+        return text_bytes(params) / TEXT_RATE / CORES / 3
     if stage == "evaluate":
         asked = own["max_questions"] * 2 * 4 * 30 + own["max_validation_bytes"] * 2 / 3 + 2 * own["kl_tokens"]
         return asked * shapes["dpo"].flops_per_token(256) / 3 / rate * 2

@@ -43,9 +43,7 @@ def profile_text(name: str) -> str:
 def with_text(params: str, folder: str) -> str:
     """The same params, byte for byte, but for the value of ingest.text."""
     if not Path(folder).exists():
-        sys.exit(
-            f"error: TEXT={folder} does not exist; name a folder with .jsonl[.gz|.zst], .parquet, .txt or .md files"
-        )
+        sys.exit(f"error: TEXT={folder} does not exist; name a folder of .jsonl[.gz|.zst], .parquet, .txt or .md")
     quoted = folder if re.fullmatch(r"[\w./-]+", folder) else "'" + folder.replace("'", "''") + "'"
     changed, count = TEXT_LINE.subn(lambda found: found[1] + quoted, params, count=1)
     if count != 1:

@@ -10,9 +10,7 @@ SPEED = {"load_seconds": "load s", "decode_tokens_per_s": "tokens/s", "peak_rss_
 
 def main() -> None:
     """The closing table of `make repro`."""
-    evidence = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path("reports").glob("*.json"))
-    }
+    evidence = report.read(Path("reports"))
     print("\n".join([*documents(evidence), *judged(evidence)]))
 
 

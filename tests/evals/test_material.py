@@ -26,6 +26,6 @@ def test_a_language_without_held_out_text_is_an_error_with_a_remedy(folder):
 
 def test_json_lines_survive_the_file(tmp_path):
     rows = [{"b": "가", "a": 1}, {"c": None}]
-    material.write_jsonl(tmp_path / "x.jsonl", rows)
+    shards.write_lines(tmp_path / "x.jsonl", rows)
     assert [row for _, row in material.read_jsonl(tmp_path / "x.jsonl")] == rows
     assert (tmp_path / "x.jsonl").read_text(encoding="utf-8").startswith('{"b": "가"')

@@ -28,8 +28,8 @@ def evidence():
         "safety@mini": {"nur": rate, "nor": rate, "asr": rate, "judge": {"precision": 0.93, "recall": 0.82, "n": 66}},
         "ingest": {"records_in": 100, "documents_kept": 95, "quarantined": {"broken": 5}},
         "filter": {"documents_in": 95, "documents_kept": 60, "dropped": {"short": 20, "not_korean": 15}},
-        "pretrain": {"curve": [[1000, 6.0], [2000, 4.0]]},
-        "sft": {"curve": [[500, 3.0], [900, 2.0]]},
+        "pretrain": {"curve": [{"tokens": 1000, "loss": 6.0}, {"tokens": 2000, "loss": 4.0}]},
+        "sft": {"curve": [{"tokens": 500, "loss": 3.0}, {"tokens": 900, "loss": 2.0}]},
         "extend": {"steps": 0},
     }
 

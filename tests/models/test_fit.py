@@ -65,8 +65,8 @@ def test_a_killed_run_resumes_and_ends_bit_identical(tokens, tmp_path, optimizer
 
 def test_a_run_that_learns_lowers_its_loss(tokens, tmp_path):
     _, curve = run(tokens, tmp_path, replace(PLAN, steps=60))
-    assert curve[-1][1] < 0.5 * curve[0][1]
-    assert curve[-1][0] == 60 * 4 * 32
+    assert curve[-1]["loss"] < 0.5 * curve[0]["loss"]
+    assert curve[-1]["tokens"] == 60 * 4 * 32
 
 
 def test_accumulation_changes_nothing_but_rounding(tokens, tmp_path, monkeypatch):

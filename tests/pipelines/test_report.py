@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from evals.material import MaterialError
 from pipelines import report
 from pipelines._journal import Journal
 from pipelines._stage import StageError
@@ -27,7 +28,12 @@ def run(tmp_path, reports):
 
 def test_a_page_and_only_the_pictures_that_have_evidence_are_made(tmp_path):
     found = run(
-        tmp_path, {"evaluate@mini": json.dumps(MODEL), "pretrain": '{"curve": [[1, 2.0], [2, 1.0]]}', "report": "{}"}
+        tmp_path,
+        {
+            "evaluate@mini": json.dumps(MODEL),
+            "pretrain": '{"curve": [{"tokens": 1, "loss": 2.0}, {"tokens": 2, "loss": 1.0}]}',
+            "report": "{}",
+        },
     )
     assert found == {"subjects": ["mini"], "reports": 2, "pictures": ["loss.png", "pareto.png"]}
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"report.md", "loss.png", "pareto.png"}
@@ -40,5 +46,5 @@ def test_no_evaluation_is_an_error(tmp_path):
 
 
 def test_a_broken_report_is_named(tmp_path):
-    with pytest.raises(StageError, match=r"filter\.json"):
+    with pytest.raises(MaterialError, match=r"filter\.json"):
         run(tmp_path, {"filter": "{"})
