@@ -116,7 +116,7 @@ class _Mirror:
     def __init__(self, name: str, params: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
         self._queue: queue.Queue[tuple[Any, ...]] = queue.Queue()
         self.send = lambda *message: self._queue.put(message)  # (verb of _Run, its arguments)
-        self._about = (name, params, inputs, out)
+        self._about = (name, params, inputs, out, int(time.time() * 1000))
         for name, value in QUIET_AND_IMPATIENT.items():
             os.environ.setdefault(f"MLFLOW_{name}", value)
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
@@ -143,7 +143,7 @@ class _Mirror:
 class _Run:
     """One nested MLflow run under the parent of this pipeline execution."""
 
-    def __init__(self, name: str, params: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
+    def __init__(self, name: str, params: dict[str, Any], inputs: dict[str, Path], out: Path, start: int) -> None:
         import logging
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -157,10 +157,10 @@ class _Run:
         self._close_abandoned()
         self.md5s = _md5s_known_to_dvc()
         tags = _tags(name, params, inputs, self.md5s)
-        self.parent = self._parent(tags)
+        self.parent = self._parent(tags, start)
         if self.parent:
             tags["mlflow.parentRunId"] = self.parent
-        self.id = self.client.create_run(self.experiment, run_name=name, tags=tags).info.run_id
+        self.id = self.client.create_run(self.experiment, start, tags, name).info.run_id
         self._log_params(params)
         self._log_datasets()
         self.monitor = SystemMetricsMonitor(self.id, sampling_interval=5)
@@ -228,7 +228,7 @@ class _Run:
                 for key, value in numbers.items():
                     self.client.log_metric(self.id, key, value, model_id=row.model_id)
 
-    def _parent(self, tags: dict[str, str]) -> str | None:
+    def _parent(self, tags: dict[str, str], start: int) -> str | None:
         """The run of this `dvc repro`: found by the identity of the dvc process, made by the first stage that asks."""
         key = _dvc_process()
         if key is None:
@@ -237,8 +237,7 @@ class _Run:
         if not found:
             shared = {k: v for k, v in tags.items() if k.startswith(("git.", "version.", "dvc.exp"))}
             name = tags.get("dvc.exp_name", f"pipeline {tags['git.commit'][:7]}")
-            tags = shared | {"pipeline.process": key}
-            found = [self.client.create_run(self.experiment, run_name=name, tags=tags)]
+            found = [self.client.create_run(self.experiment, start, shared | {"pipeline.process": key}, name)]
         return str(found[0].info.run_id)
 
     def _close_abandoned(self) -> None:
