@@ -60,7 +60,7 @@ def is_resident_number(value: str) -> bool:
 
 def is_card_number(value: str) -> bool:
     """Luhn's check of a payment card number."""
-    return sum(_digits(value)[1::2]) % 10 == -sum(2 * d - 9 * (d > 4) for d in _digits(value)[::2]) % 10
+    return sum(2 * d - 9 * (d > 4) if n % 2 else d for n, d in enumerate(reversed(_digits(value)))) % 10 == 0
 
 
 def is_business_number(value: str) -> bool:
@@ -87,16 +87,18 @@ _NAMED = "이름|성명|예금주|수취인|담당자"
 _NETWORK = "카카오톡|카톡|인스타그램|인스타|텔레그램|트위터|kakao(?:talk)?|instagram|telegram|twitter"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _LOCAL_NETWORKS = r"(?:0|10|127|22[4-9]|23\d|24\d|25\d)\.|192\.168\.|169\.254\.|172\.(?:1[6-9]|2\d|3[01])\."
-_BANK = "계좌|은행|뱅크|농협|신협|입금|account"
+_BANK = "계좌|은행|뱅크|금고|농협|신협|우체국|증권|입금|account"
+_CARD = r"[2-69]\d{3}([ -]?)\d{4}\2\d{4}\2\d{4}|3[47]\d\d([ -]?)\d{6}\3\d{5}"  # the second is American Express
+_PLATE = "가나다라마거너더러머버서어저고노도로모보소오조구누두루무부수우주바사아자배하허호"  # and no counter such as 대
 # Only lines that hold one of these (RE2 syntax) are looked at: a long number, an @, a word that announces a name.
 _TRIGGER = (
     r"[0-9][0-9 .)\-]{5,}[0-9]|[0-9]{2}[가-힣] ?[0-9]{4}|[A-Z][0-9]{3}[A-Z0-9]|@|[0-9a-f]{2}[:-][0-9a-f]{2}[:-]|"
-    rf"(?:{_NAMED})[은는]? ?[:：]|(?:{_NETWORK})|(?:아이디|id) ?[:：]|(?:{_PROVINCE}).*[시군구] .*[0-9]"
+    rf"(?:{_NAMED})[은는]? ?[:：]|(?:{_NETWORK})|아이디|(?:user|login) ?id|(?:{_PROVINCE}).*[시군구] .*[0-9]"
 )
 # Order matters: the longer and better checked shapes first, so that a card is not read as a telephone number.
 KINDS = (
     _kind("이메일", r"(?<![\w.+-])(?P<v>[a-z0-9][\w.+-]{0,63}@(?:[a-z0-9-]{1,63}\.){1,4}[a-z]{2,10})(?![\w@])"),
-    _kind("신용카드번호", r"(?<![\d.-])(?P<v>[2-6]\d{3}([ -]?)\d{4}\2\d{4}\2\d{4})(?![\d-])", check=is_card_number),
+    _kind("신용카드번호", rf"(?<![\d.-])(?P<v>{_CARD})(?![\d-])", check=is_card_number),
     _kind("주민번호", r"(?<![\d.-])(?P<v>\d{6} ?[-–]? ?[0-49]\d{6})(?![\d-])", check=is_resident_number),
     _kind("외국인등록번호", r"(?<![\d.-])(?P<v>\d{6} ?[-–]? ?[5-8]\d{6})(?![\d-])", check=is_resident_number),
     _kind("자동차운전면허번호", r"(?<![\d-])(?P<v>(?:1[1-9]|2[0-8]|[가-힣]{2})[- ]\d{2}-\d{6}-\d{2})(?![\d-])"),
@@ -106,16 +108,16 @@ KINDS = (
     _kind("건보번호", r"(?:건강보험|건보)\D{0,15}?(?P<v>\d-?\d{10}|\d{10,11})(?!\d)"),
     _kind(
         "계좌번호",
-        rf"(?:{_BANK})[^\d\n]{{0,20}}(?P<v>\d{{2,6}}(?:-\d{{1,6}}){{1,4}}|\d{{10,14}})(?![\d-])",
+        rf"(?:{_BANK})[^\d\n]{{0,20}}(?P<v>\d{{2,6}}(?:-\d{{1,7}}){{1,4}}|\d{{10,14}})(?![\d-])",
         check=lambda value: 10 <= len(_digits(value)) <= 14,
     ),
     _kind(
         "전화번호",
         r"(?<![\w.-])(?P<v>(?:\+82[- .]?(?:\(0\))?(?:1[016-9]|2|[3-6]\d|70)|0(?:1[016-9]|2|[3-6][1-5]|70|50\d))",
-        r"[-). ]{0,2}\d{3,4}[- .]?\d{4}|(?:\+1[- .]?)?(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4})(?![\d-])",
+        r"[-). ]{0,2}\d{3,4}[- .]?\d{4}|(?:\+1[- .]?\(?\d{3}\)?[- .]|\(\d{3}\) ?|\d{3}[-.])\d{3}[- .]\d{4})(?![\d-])",
     ),
-    _kind("자동차번호", r"(?<!\w)(?P<v>\d{2,3}[가-마거-저고-조구-주바사아자허하호배] ?\d{4})(?!\d)"),
-    _kind("IP", rf"(?<![\d.])(?!{_LOCAL_NETWORKS})(?P<v>(?:{_OCTET}\.){{3}}{_OCTET})(?![\d.]*\d)"),
+    _kind("자동차번호", rf"(?<!\w)(?P<v>\d{{2,3}}[{_PLATE}] ?\d{{4}})(?!\d)"),
+    _kind("IP", rf"(?<![\d.v])(?<!버전 )(?<!ion )(?!{_LOCAL_NETWORKS})(?P<v>(?:{_OCTET}\.){{3}}{_OCTET})(?![\d.]*\d)"),
     _kind("MAC주소", r"(?<![\w:-])(?P<v>[0-9a-f]{2}([:-])[0-9a-f]{2}(?:\2[0-9a-f]{2}){4})(?![\w:-])"),
     _kind(
         "주소",
@@ -126,8 +128,9 @@ KINDS = (
     _kind("이름", rf"(?:{_NAMED})[은는]? ?[:：] ?(?P<v>[가-힣]{{2,4}})(?![가-힣])"),
     _kind(
         "SNS계정",
-        rf"(?:{_NETWORK})(?: ?(?:아이디|계정|id)[는은]?(?: is)? ?[:：]? ?| ?[:：] ?| ?(?=@))",
+        rf"(?:{_NETWORK})(?: ?(?:아이디|계정|id)[는은]?(?: is)? ?[:：]? ?| ?[:：] ?|(?: is)? ?(?=@))",
         r"(?P<v>@?[a-z][\w.]{3,29})(?![\w.@])",
     ),
-    _kind("ID", r"(?:아이디|(?<!\w)user ?id|(?<!\w)login ?id) ?[:：] ?(?P<v>[a-z][\w.-]{3,29})"),
+    # without a colon only what holds a digit, for plain words follow too
+    _kind("ID", r"(?:아이디[는은]?|(?:user|login) ?id(?: is)?) ?(?:[:：] ?|(?=[a-z_.-]*\d))(?P<v>[a-z][\w.-]{2,28}\w)"),
 )
