@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 LOOPBACK := localhost:$(PORT),127.0.0.1:$(PORT)
 
-.PHONY: help env repro test check ui chat plan doctor bench
+.PHONY: help env repro test check ui chat plan preview doctor bench
 .DEFAULT_GOAL := help
 
 help:    ## this list
@@ -46,6 +46,10 @@ chat: env ## talk to an exported Mini   (ARTIFACT=gguf-q8_0)
 
 plan: env ## what a profile would do: stages, tokens, minutes, memory, disk   (PROFILE=h200)
 	@python -m tools.plan --profile "$(PROFILE)"
+
+preview: env ## the filter's rules on 1,000 documents, before and after   (TEXT=folder)
+	@python -m tools.settings --profile "$(PROFILE)" --text "$(TEXT)"
+	@python -m pipelines._preview
 
 doctor:  ## is this machine fit, and what to do if not
 	@$(PYTHON) tools/doctor.py

@@ -1,16 +1,18 @@
 """Knows when two documents say the same: exact copies by fingerprint, near copies by MinHash over Korean units."""
 
 import hashlib
-import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from corpus.engine import quiet_daft
+
 REASONS = ("duplicate",)  # the true label of planted copies
 # Korean words carry particles and uncertain spacing, so a unit is one syllable there; elsewhere it is a whole word.
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _UNIT = re.compile(r"[가-힣]|[^\W가-힣_]+")
 
 
@@ -27,18 +29,17 @@ def units(text: str) -> str:
     return " ".join(_UNIT.findall(text.casefold()))
 
 
-def fingerprint(text: str) -> bytes:
-    """16 bytes that equal texts share."""
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+def fingerprints(texts: list[str]) -> np.ndarray:
+    """Numbers uint64 [documents] that equal texts share."""
+    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    return np.frombuffer(digests, dtype="<u8")
 
 
 def signatures(texts: list[str], *, hashes: int, shingle: int) -> np.ndarray:
-    """MinHash signatures [documents, hashes] of texts given as units; `shingle` units make one element of the set."""
-    os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
-    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
-    import daft
+    """MinHash signatures uint32 [documents, hashes] of texts given as units; `shingle` units make one element."""
     import pyarrow as pa
 
+    daft = quiet_daft()
     frame = daft.from_arrow(pa.table({"text": pa.array(texts, pa.large_string())}))
     minhash = daft.col("text").minhash(num_hashes=hashes, ngram_size=shingle, seed=1, hash_function="xxhash")
     column = frame.select(minhash.alias("minhash")).to_arrow()["minhash"].combine_chunks()
@@ -46,21 +47,32 @@ def signatures(texts: list[str], *, hashes: int, shingle: int) -> np.ndarray:
 
 
 def clusters(
-    ids: list[str], fingerprints: list[bytes], marks: np.ndarray, *, bands: int, similarity: float
-) -> list[Cluster]:
+    ids: Sequence[str], prints: np.ndarray, marks: np.ndarray, *, bands: int, similarity: float
+) -> Iterator[Cluster]:
     """Connected groups of documents that share a band of `marks` and whose signatures agree in at least `similarity`.
 
-    Every pair inside a band is compared, so the groups do not depend on the order of documents, and what is left
-    after removing the copies holds no two documents that would be joined again.
+    `prints` [documents], `marks` [documents, hashes] (may be a file mapped into memory: one band is read at a time,
+    then the rows that share it). Every pair inside a band is compared, so the groups do not depend on the order of
+    documents, and what is left after removing the copies holds no two documents that would be joined again. Sorted by
+    the kept id.
     """
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    marks, parents = marks[order], np.arange(len(order))
-    for group in _candidates(marks, bands):
-        _join_alike(group, marks, parents, similarity)
-    members = defaultdict(list)
-    for place, index in enumerate(order):
-        members[_root(parents, place)].append((ids[index], fingerprints[index]))
-    return [_cluster(group) for group in members.values() if len(group) > 1]
+    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+    parents = np.arange(len(order))  # of places in `order`, so that the smallest id is a group's root
+    by_print = prints[order]
+    _, first, same = np.unique(by_print, return_index=True, return_inverse=True)
+    parents[:] = first[same]  # equal texts meet at once, and only one of them is compared
+    single = np.flatnonzero(parents == np.arange(len(order)))
+    for group in _candidates(marks, order[single], bands):
+        _join_alike(single[group], marks[order[single[group]]], parents, similarity)
+    members: dict[int, list[int]] = defaultdict(list)
+    for place in np.flatnonzero(parents != np.arange(len(order))).tolist():
+        root = _root(parents, place)
+        members[root] = [*(members[root] or [root]), place]
+    for root in sorted(members):
+        group = members[root]
+        exact = [by_print[place] in by_print[group[:index]] for index, place in enumerate(group)]
+        reasons = ("exact_duplicate" if copy else "near_duplicate" for copy in exact[1:])
+        yield Cluster(ids[order[root]], dict(zip((ids[order[place]] for place in group[1:]), reasons, strict=True)))
 
 
 def judgement(groups: list[Cluster], labels: dict[str, str]) -> dict:
@@ -76,26 +88,27 @@ def judgement(groups: list[Cluster], labels: dict[str, str]) -> dict:
     return {"planted": planted, **shares}
 
 
-def _cluster(group: list[tuple[str, bytes]]) -> Cluster:
-    prints = [mark for _, mark in group]
-    exact = [mark in prints[:place] for place, mark in enumerate(prints)]
-    copies = zip((name for name, _ in group[1:]), exact[1:], strict=True)
-    return Cluster(group[0][0], {name: "exact_duplicate" if same else "near_duplicate" for name, same in copies})
+def _candidates(marks: np.ndarray, rows: np.ndarray, bands: int) -> Iterator[np.ndarray]:
+    """Groups of two or more places in `rows`, ascending, that agree in a whole band."""
+    width = marks.shape[1] // bands
+    for start in range(0, width * bands, width):
+        codes = np.zeros(len(rows), dtype=np.uint64)
+        for column in np.array(marks[:, start : start + width])[rows].T:  # hashed: a false meeting is told by comparing
+            codes = (codes ^ column) * _MULTIPLIER
+            codes ^= codes >> np.uint64(29)
+        by_code = np.argsort(codes, kind="stable")
+        bounds = np.flatnonzero(np.diff(codes[by_code], prepend=codes[by_code[:1]] + np.uint64(1)))
+        sizes = np.diff(np.append(bounds, len(rows)))
+        for bound, size in zip(bounds[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
+            yield by_code[bound : bound + size]
 
 
-def _candidates(marks: np.ndarray, bands: int) -> Iterator[np.ndarray]:
-    """Groups of two or more row numbers, ascending, that agree in a whole band."""
-    for band in np.split(marks, bands, axis=1):
-        _, inverse, counts = np.unique(np.ascontiguousarray(band), axis=0, return_inverse=True, return_counts=True)
-        by_group = np.argsort(inverse.ravel(), kind="stable")
-        yield from (rows for rows in np.split(by_group, np.cumsum(counts)[:-1]) if len(rows) > 1)
-
-
-def _join_alike(group: np.ndarray, marks: np.ndarray, parents: np.ndarray, similarity: float) -> None:
-    for place, row in enumerate(group[:-1]):
-        rest = np.array([other for other in group[place + 1 :] if _root(parents, other) != _root(parents, row)], int)
-        for other in rest[(marks[rest] == marks[row]).mean(axis=1) >= similarity]:
-            low, high = sorted((_root(parents, row), _root(parents, other)))
+def _join_alike(places: np.ndarray, marks: np.ndarray, parents: np.ndarray, similarity: float) -> None:
+    for index, place in enumerate(places[:-1]):
+        root = _root(parents, place)
+        rest = np.array([at for at in range(index + 1, len(places)) if _root(parents, places[at]) != root], int)
+        for other in places[rest[(marks[rest] == marks[index]).mean(axis=1) >= similarity]]:
+            low, high = sorted((_root(parents, place), _root(parents, other)))
             parents[high] = low
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from midm_mini.format import PII_PLACEHOLDERS
 
-from corpus.cleaning import matching_lines
+from corpus import lines as page_lines
 
 _PLACEHOLDER = {placeholder.strip("#@"): placeholder for placeholder in PII_PLACEHOLDERS}
 
@@ -24,7 +24,7 @@ class Kind(NamedTuple):
 
 def mask(texts: list[str]) -> list[tuple[str, Counter[str]]]:
     """Each text with personal data replaced by typed placeholders (`#@전화번호@#`), and how many of each type."""
-    return [_mask(lines, flags) for lines, flags in matching_lines(texts, _TRIGGER)]
+    return [_mask(lines, flags) for lines, flags in page_lines.matching(texts, _TRIGGER)]
 
 
 def _mask(lines: list[str], suspicious: list[bool]) -> tuple[str, Counter[str]]:

@@ -1,4 +1,4 @@
-"""Knows which documents are worth learning from: cleans a text, asks each rule; the first refusal is the verdict."""
+"""Knows which documents are worth learning from: eight stages clean a text and judge it; the first refusal counts."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,17 +9,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from corpus import language, pii
-from corpus.cleaning import FENCE, drop_boilerplate, normalise, strip_markup
+from corpus import language, lines, pii
+from corpus.cleaning import FENCE, normalise, strip_markup
 from corpus.ledger import KEPT
+from corpus.scoring import Judges
+from corpus.words import Prose, parts, repeats
 
-REASONS = ("short", "markup", "language", "boilerplate", "gibberish", "repetition", "spam", "not_prose")
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-# Korean sentences end in a verb ending even where no full stop is written (reviews, scripture, notices).
-_SENTENCE_ENDS = frozenset(".!?…。:;ㅋㅎㅠㅜ다요까죠네라오음함임됨니")
-_CLOSERS = "\"'”’)]*_~^ "
-_GRAMMAR = 0.2  # a smaller share of grammatical words makes a line furniture: prose has 0.37-0.85, menus 0.0-0.2
+# reason → the stage that refuses for it. The stages in the order of work: normalise, lines, pii change a text, the rest
+# judge it.
+STAGE_OF = {
+    "markup": "normalise", "short": "normalise", "boilerplate": "lines", "language": "language",
+    "gibberish": "heuristics", "repetition": "heuristics", "spam": "heuristics", "not_prose": "heuristics",
+    "improbable": "perplexity", "poor": "quality", "toxic": "toxicity",
+}  # fmt: skip
+STAGES = ("normalise", "lines", "pii", "language", "heuristics", "perplexity", "quality", "toxicity")
 _FEW_WORDS, _FEW_LINES = 50, 5  # below, shares of n-grams or lines say nothing (Gopher measured pages of 50 words up)
+_GRAMMAR = 0.2  # a smaller share of grammatical words makes a line furniture: prose has 0.37-0.85, menus 0.0-0.2
 _SPAM = (  # RE2 syntax
     r"(?:당일|즉시|소액|무직자|무서류) ?대출|카지노|토토|바카라|슬롯|먹튀|꽁머니|첫 ?충전|환전|출장 ?(?:안마|마사지)|"
     r"비아그라|시알리스|무료 ?상담|최저가|초?특가|당일 ?(?:입금|지급|승인)|할인 ?쿠폰|지금 ?(?:바로 ?)?(?:클릭|신청|"
@@ -47,117 +52,206 @@ class Limits(BaseModel):
     max_repeated_lines: float  # share of lines seen before in the document
     top_n_grams: dict[int, float]  # n → largest share of characters in one n-gram of words (used three times or more)
     repeated_n_grams: dict[int, float]  # n → largest share of characters in n-grams seen before
+    max_perplexity: float  # per character, under the n-gram model
 
 
 class Policy(BaseModel):
     """The rules' settings that do not depend on language, and the limits of each language."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    stages: list[str]  # those of STAGES that are on; an ablation leaves one out
     min_hangul: float  # share of letters from which a text is Korean
     min_english_words: float  # share of function words from which a text in Latin script is English
     max_markup: float  # share of characters that were markup, in a text of which too little is left
-    max_boilerplate: float  # share of characters in boilerplate lines
+    max_boilerplate: float  # share of characters in boilerplate and repeated lines
+    repeated_line_documents: int  # documents of a source that hold a line from which the line is furniture
+    repeated_line_share: float  # and at least this share of the source's documents
+    line_cells: int  # 2^this many cells count the lines: 22 for some 20 million distinct ones
     max_furniture: float  # share of characters in lines without grammar: menus, tables, option lists
     max_odd_characters: float  # share of syllables nobody writes, and of replacement characters
     max_spam: float  # advertising terms per word
+    repetition_words: int  # repetition is measured in parts of this many words: it grows with length
+    min_quality: float  # probability that the text is of a good register
+    max_toxicity: float  # probability that the text is abuse
     limits: dict[str, Limits]  # language → its limits; a text in any other language is dropped
 
 
+class Cleaned(NamedTuple):
+    """A text after the stages that change texts."""
+
+    text: str
+    boilerplate: float  # share of its characters that stood in boilerplate or repeated lines
+    masked: Counter[str]  # personal data by type
+
+
 class Verdict(NamedTuple):
-    """`reason` is "kept" or one of REASONS; `rule` and `value` say what was measured; `text` is the cleaned text."""
+    """`reason` is "kept" or one of STAGE_OF; `rule` and `value` say what was measured; `scores` are the judges'."""
 
     reason: str
     rule: str
     value: float
-    text: str
     lang: str
-    masked: Counter[str]
+    scores: dict[str, float | str]  # of corpus/scoring.py; empty for a text refused before
 
 
-def judge(raw: list[str], policy: Policy) -> list[Verdict]:
-    """Cleans and judges texts, in their order; each verdict is a function of its own text and the policy alone."""
-    cleaned = drop_boilerplate([normalise(strip_markup(text)) for text in raw])
-    masked = pii.mask([text for text, _ in cleaned])
-    spam = pc.count_substring_regex(pa.array([text for text, _ in masked], pa.string()), _SPAM, ignore_case=True)
+class Measured(NamedTuple):
+    """One rule's measurement of one text, and the range in which the text passes."""
+
+    reason: str
+    rule: str
+    value: float
+    least: float
+    largest: float
+
+    def refuses(self) -> bool:
+        """Whether the value lies outside the range."""
+        return not self.least <= self.value <= self.largest
+
+
+def plain(raw: list[str], policy: Policy) -> list[str]:
+    """Stage normalise: raw texts without markup, in NFC."""
+    return [normalise(strip_markup(text)) for text in raw] if "normalise" in policy.stages else raw
+
+
+def clean(
+    texts: list[str], sources: list[str], policy: Policy, *, seen: lines.Sketch, sizes: Counter[str]
+) -> list[Cleaned]:
+    """Stages lines and pii of plain texts; `seen` counts lines, `sizes` documents, by source over the whole corpus."""
+    shared = [(text, 0.0) for text in texts]
+    if "lines" in policy.stages:
+        every, owners, keys = lines.keys(texts, sources)
+        enough = [max(policy.repeated_line_documents, policy.repeated_line_share * sizes[name]) for name in sources]
+        shared = lines.drop(texts, every, owners, seen.counts(keys) >= np.array(enough)[owners])
+    masked = [(text, Counter[str]()) for text, _ in shared]
+    if "pii" in policy.stages:
+        masked = pii.mask([text for text, _ in shared])
+    return [Cleaned(text, share, counts) for (text, counts), (_, share) in zip(masked, shared, strict=True)]
+
+
+def judge(cleaned: list[Cleaned], raw_characters: list[int], policy: Policy, *, judges: Judges) -> list[Verdict]:
+    """Verdicts on cleaned texts, in their order; each is a function of its own text and the policy alone."""
     shortest = min(limits.min_characters for limits in policy.limits.values())
-    verdicts = []
-    for whole, (_, boilerplate), (text, counts), terms in zip(raw, cleaned, masked, spam.to_pylist(), strict=True):
-        prose = FENCE.sub("", text)
-        prose = prose if len(prose) >= shortest else text  # rules about words spare the code beside prose
-        lang, share = language.identify(prose, min_hangul=policy.min_hangul, min_english_words=policy.min_english_words)
-        markup = 1 - len(text) / max(len(whole), 1)
-        verdict = (KEPT, "", 0.0)
-        if boilerplate > policy.max_boilerplate:
-            verdict = ("boilerplate", "boilerplate_share", boilerplate)
-        elif len(text) < shortest and markup > policy.max_markup:
-            verdict = ("markup", "markup_share", markup)
-        elif len(text) < shortest:
-            verdict = ("short", "characters", len(text))
-        elif lang not in policy.limits:
-            verdict = ("language", "language_share", share)
-        else:
-            verdict = next(_refusals(prose, terms, policy, policy.limits[lang]), verdict)
-        verdicts.append(Verdict(*verdict[:2], round(float(verdict[2]), 4), text, lang, counts))
+    prose = [FENCE.sub("", text) for text, *_ in cleaned]  # rules about words spare the code beside prose
+    prose = [part if len(part) >= shortest else whole.text for part, whole in zip(prose, cleaned, strict=True)]
+    said = [
+        language.identify(text, min_hangul=policy.min_hangul, min_english_words=policy.min_english_words)
+        for text in prose
+    ]
+    verdicts = [Verdict(KEPT, "", 0.0, lang, {}) for lang, _ in said]
+
+    def refuse(places: Iterator[tuple[int, Measured]]) -> None:
+        for place, found in places:
+            if verdicts[place].reason == KEPT and STAGE_OF[found.reason] in policy.stages and found.refuses():
+                value = round(float(found.value), 4)
+                verdicts[place] = verdicts[place]._replace(reason=found.reason, rule=found.rule, value=value)
+
+    refuse(_form(cleaned, raw_characters, said, shortest, policy))
+    left = [place for place, verdict in enumerate(verdicts) if verdict.reason == KEPT and verdict.lang in policy.limits]
+    measured = _heuristics([prose[place] for place in left], [verdicts[place].lang for place in left], policy)
+    refuse((left[index], found) for index, found in measured)
+    left = [place for place in left if verdicts[place].reason == KEPT]
+    scores = judges.scores([prose[place] for place in left])
+    for index, place in enumerate(left):
+        limits, found = (
+            policy.limits[verdicts[place].lang],
+            {name: column[index] for name, column in scores._asdict().items()},
+        )
+        verdicts[place] = verdicts[place]._replace(scores=found)
+        measured = (
+            Measured("improbable", "perplexity", found["perplexity"], 0, limits.max_perplexity),
+            Measured("poor", "quality", found["quality"], policy.min_quality, 1),
+            Measured("toxic", "toxicity", found["toxicity"], 0, policy.max_toxicity),
+        )
+        refuse((place, one) for one in measured)
     return verdicts
 
 
-def _refusals(text: str, spam: int, policy: Policy, limits: Limits) -> Iterator[tuple[str, str, float]]:
-    """Each rule that refuses the text: (reason, rule, measured value)."""
-    words = text.split()
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    grammar = [language.grammatical(line.split()) for line in lines]
-    ended = [line.rstrip(_CLOSERS)[-1:] in _SENTENCE_ENDS for line in lines]
-    bare = (hits < _GRAMMAR * len(line.split()) for line, hits in zip(lines, grammar, strict=True))
-    furniture = sum(len(line) for line, is_bare, end in zip(lines, bare, ended, strict=True) if is_bare and not end)
-    lettered = sum(word.isalpha() or any(map(str.isalpha, word)) for word in words)
-    most = float("inf")
-    measured = [
-        ("short", "characters", len(text), limits.min_characters, most),
-        ("gibberish", "odd_characters", language.odd_characters(text), 0, policy.max_odd_characters),
-        ("gibberish", "mean_word", sum(map(len, words)) / len(words), limits.min_mean_word, limits.max_mean_word),
-        ("gibberish", "function_words", sum(grammar) / len(words), limits.min_function_words, most),
-        ("spam", "spam_terms", spam / len(words), 0, policy.max_spam),
-        ("not_prose", "alphabetic_words", lettered / len(words), limits.min_alphabetic_words, most),
-    ]
-    if len(words) >= _FEW_WORDS:
-        measured += _repetition(words, limits)
-    if len(lines) >= _FEW_LINES:
-        measured += [
-            ("repetition", "repeated_lines", 1 - len(set(lines)) / len(lines), 0, limits.max_repeated_lines),
-            ("boilerplate", "furniture_lines", furniture / sum(map(len, lines)), 0, policy.max_furniture),
-            ("not_prose", "sentence_ends", sum(ended) / len(lines), limits.min_sentence_ends, most),
-            ("not_prose", "lines_per_word", (len(lines) - 1) / len(words), 0, limits.max_lines_per_word),
+def _form(
+    cleaned: list[Cleaned], raw_characters: list[int], said: list[tuple[str, float]], shortest: int, policy: Policy
+) -> Iterator[tuple[int, Measured]]:
+    for place, (one, raw, (lang, share)) in enumerate(zip(cleaned, raw_characters, said, strict=True)):
+        size = len(one.text)
+        yield place, Measured("boilerplate", "boilerplate_share", one.boilerplate, 0, policy.max_boilerplate)
+        if size < shortest:
+            yield place, Measured("markup", "markup_share", 1 - size / max(raw, 1), 0, policy.max_markup)
+            yield place, Measured("short", "characters", size, shortest, float("inf"))
+        if lang not in policy.limits:
+            yield place, Measured("language", "language_share", share, 2, 2)  # a share of anything else is refused
+
+
+def _heuristics(texts: list[str], langs: list[str], policy: Policy) -> Iterator[tuple[int, Measured]]:
+    """Every measurement of texts that hold at least one word."""
+    if not texts:
+        return
+    prose, most = Prose.of(texts), float("inf")
+    words_in_line, grammar = prose.words_in_lines(), prose.per_line(prose.grammatical)
+    bare = (grammar < _GRAMMAR * words_in_line) & ~prose.ended
+    words, lines_in_text = prose.per_text(words_in_line), prose.per_text(np.ones_like(words_in_line))
+    letters = prose.per_text(prose.per_line(prose.word_characters))
+    columns = {
+        "mean_word": letters / words,
+        "function_words": prose.per_text(grammar) / words,
+        "alphabetic_words": prose.per_text(prose.per_line(prose.lettered)) / words,
+        "repeated_lines": prose.repeated_lines() / lines_in_text,
+        "furniture": prose.per_text(prose.line_characters * bare) / prose.per_text(prose.line_characters),
+        "sentence_ends": prose.per_text(prose.ended) / lines_in_text,
+        "lines_per_word": (lines_in_text - 1) / words,
+    }
+    repetition = _repetition(prose, [policy.limits[langs[place]] for place in prose.texts], policy.repetition_words)
+    spam = pc.count_substring_regex(pa.array(texts, pa.large_string()), _SPAM, ignore_case=True).to_numpy()
+    for index, place in enumerate(prose.texts.tolist()):
+        limits, count = policy.limits[langs[place]], int(words[index])
+        value = {name: float(column[index]) for name, column in columns.items()}
+        odd = language.odd_characters(texts[place])
+        found = [
+            Measured("short", "characters", len(texts[place]), limits.min_characters, most),
+            Measured("gibberish", "odd_characters", odd, 0, policy.max_odd_characters),
+            Measured("gibberish", "mean_word", value["mean_word"], limits.min_mean_word, limits.max_mean_word),
+            Measured("gibberish", "function_words", value["function_words"], limits.min_function_words, most),
+            Measured("spam", "spam_terms", spam[place] / count, 0, policy.max_spam),
+            Measured("not_prose", "alphabetic_words", value["alphabetic_words"], limits.min_alphabetic_words, most),
         ]
-    return ((reason, rule, value) for reason, rule, value, least, largest in measured if not least <= value <= largest)
+        found += repetition[index] if count >= _FEW_WORDS else []
+        if lines_in_text[index] >= _FEW_LINES:
+            found += [
+                Measured("repetition", "repeated_lines", value["repeated_lines"], 0, limits.max_repeated_lines),
+                Measured("boilerplate", "furniture_lines", value["furniture"], 0, policy.max_furniture),
+                Measured("not_prose", "sentence_ends", value["sentence_ends"], limits.min_sentence_ends, most),
+                Measured("not_prose", "lines_per_word", value["lines_per_word"], 0, limits.max_lines_per_word),
+            ]
+        yield from ((place, one) for one in found)
 
 
-def _repetition(words: list[str], limits: Limits) -> list[tuple[str, str, float, float, float]]:
-    numbers: dict[str, int] = {}
-    ids = np.array([numbers.setdefault(word, len(numbers)) for word in words], dtype=np.uint64)
-    lengths = np.array([len(word) for word in words])
-    pairs = n_gram_shares(ids, lengths, 2)[1]
-    if pairs <= min(limits.repeated_n_grams.values()) and 2 * pairs <= min(limits.top_n_grams.values()):
-        return []  # what repeats as a longer n-gram repeats as pairs too, so nothing below can refuse
-    shares = {n: n_gram_shares(ids, lengths, n) for n in {*limits.top_n_grams, *limits.repeated_n_grams}}
-    rules = [(f"top_{n}_gram", shares[n][0], most) for n, most in limits.top_n_grams.items()]
-    rules += [(f"repeated_{n}_grams", shares[n][1], most) for n, most in limits.repeated_n_grams.items()]
-    return [("repetition", rule, share, 0.0, limit) for rule, share, limit in rules]
+def _repetition(prose: Prose, limits: list[Limits], size: int) -> list[list[Measured]]:
+    """For each text every n-gram rule, as a mean over its parts weighted by their characters; none for a clear text.
 
+    What repeats as a longer n-gram repeats as pairs too, so a text with few repeated pairs is clear.
+    """
+    owners, texts = parts(prose, size)
+    weights = np.bincount(owners, weights=prose.word_characters)
 
-def n_gram_shares(ids: np.ndarray, lengths: np.ndarray, n: int) -> tuple[float, float]:
-    """Shares of characters in (the most frequent repeated n-gram, n-grams seen before) of a text given as word ids."""
-    count = len(ids) - n + 1
-    if count < 2:
-        return 0.0, 0.0
-    codes = ids[:count].copy()
-    for offset in range(1, n):
-        codes = codes * _MULTIPLIER + ids[offset : offset + count]
-    _, first, inverse, counts = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
-    ends = np.concatenate(([0], np.cumsum(lengths)))
-    characters = (ends[first + n] - ends[first]) * counts
-    top = float(characters[counts > 2].max(initial=0) / ends[-1])  # seen twice is no pattern
-    again = np.flatnonzero(first[inverse] != np.arange(count))
-    covered = np.zeros(len(ids), dtype=bool)
-    for offset in range(n):
-        covered[again + offset] = True
-    return min(top, 1.0), float(lengths[covered].sum() / ends[-1])
+    def means(shares: np.ndarray, texts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.bincount(texts, weights=shares * weights) / np.bincount(texts, weights=weights)
+
+    _, pair = next(repeats(prose.word_ids, prose.word_characters, owners, 2))
+    pairs = means(pair.again, texts, weights)
+    least = [min(*one.repeated_n_grams.values(), min(one.top_n_grams.values()) / 2) for one in limits]
+    doubtful = np.flatnonzero(pairs > np.array(least))
+    found: list[list[Measured]] = [[] for _ in limits]
+    if not len(doubtful):
+        return found
+    chosen_parts = np.isin(texts, doubtful)
+    words = chosen_parts[owners]
+    ids, lengths = prose.word_ids[words], prose.word_characters[words]
+    owners, texts = (np.cumsum(chosen_parts) - 1)[owners[words]], np.searchsorted(doubtful, texts[chosen_parts])
+    longest = max(n for one in limits for n in (*one.top_n_grams, *one.repeated_n_grams))
+    for n, shares in repeats(ids, lengths, owners, longest):
+        top, again = (means(share, texts, weights[chosen_parts]) for share in shares[:2])
+        for index, place in enumerate(doubtful):
+            one = limits[place]
+            if n in one.top_n_grams:
+                found[place].append(Measured("repetition", f"top_{n}_gram", top[index], 0, one.top_n_grams[n]))
+            if n in one.repeated_n_grams:
+                rule = Measured("repetition", f"repeated_{n}_grams", again[index], 0, one.repeated_n_grams[n])
+                found[place].append(rule)
+    return found

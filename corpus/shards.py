@@ -7,9 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FIELDS = ("id", "text", "lang", "source", "license", "url", "label")
-DOCUMENT_SCHEMA = pa.schema([(field, pa.string()) for field in FIELDS])
+FIELDS = ("id", "text", "lang", "source", "license", "url", "label", "domain", "register", "kind")
+SCORES = ("quality", "perplexity")  # 0 where nobody has judged
+DOCUMENT_SCHEMA = pa.schema([(name, pa.string()) for name in FIELDS] + [(name, pa.float64()) for name in SCORES])
 ROWS_PER_SHARD = 8192
+ROWS_PER_GROUP = 1024  # read into memory at once
 BYTES_PER_SHARD = 16 << 20  # small enough that two workers share even a small corpus, few enough files for a big one
 
 
@@ -33,7 +35,7 @@ def read(folder: Path) -> Iterator[dict]:
 def read_shard(path: Path) -> Iterator[dict]:
     """Every document of one shard file."""
     try:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP):
             yield from batch.to_pylist()
     except pa.ArrowException as error:
         raise ShardError(f"{path}: not a readable document shard ({error}); delete it and rerun its stage") from error
@@ -61,7 +63,8 @@ def write_lines(file: Path, records: Iterable[dict]) -> None:
 
 
 def write_shard(path: Path, documents: list[dict]) -> int:
-    """Writes one shard file; missing fields become empty strings; returns the number of rows."""
-    columns = {field: [document.get(field) or "" for document in documents] for field in FIELDS}
-    pq.write_table(pa.table(columns, schema=DOCUMENT_SCHEMA), path, compression="zstd", row_group_size=1024)
+    """Writes one shard file; missing fields become empty strings or 0; returns the number of rows."""
+    columns = {name: [document.get(name) or "" for document in documents] for name in FIELDS}
+    columns |= {name: [document.get(name) or 0.0 for document in documents] for name in SCORES}
+    pq.write_table(pa.table(columns, schema=DOCUMENT_SCHEMA), path, compression="zstd", row_group_size=ROWS_PER_GROUP)
     return len(documents)

@@ -133,8 +133,11 @@ def _one_line(stage: str, error: Exception) -> int:
 
 
 def _fingerprint(params: StageParams, inputs: dict[str, Any]) -> str:
-    """Identity of a run: its parameters and the bytes of its inputs, so resumed state never meets other data."""
+    """Identity of a run: its parameters, the rules of text and the bytes of its inputs, so resumed state fits them."""
     digest = hashlib.sha256(params.model_dump_json().encode())
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("corpus.") and module.__file__:
+            digest.update(Path(module.__file__).read_bytes())
     for name, root in sorted(inputs.items()):
         digest.update(name.encode())
         for file in sorted(p for p in [root, *root.rglob("*")] if p.is_file()) if isinstance(root, Path) else []:

@@ -1,14 +1,15 @@
 """Removes exact and near copies: of documents that say the same, the one with the smallest id stays."""
 
-from collections import Counter
-from collections.abc import Iterator
+import shutil
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from corpus import near, shards
-from corpus.ledger import KEPT, Ledger
+from corpus import copies, engine, near, shards
+from corpus.ledger import Ledger
 from pipelines._journal import Journal
 from pipelines._stage import StageError, StageParams, enter
 
@@ -22,40 +23,36 @@ class Params(StageParams):
     similarity: float  # share of equal hashes (an estimate of Jaccard similarity) from which documents say the same
 
 
-def main(*, documents: Path, out: Path, params: Params, journal: Journal) -> None:
-    """Writes the surviving shards and clusters.jsonl: who stayed, who went, and why."""
-    ids: list[str] = []
-    prints: list[bytes] = []
-    marks: list[np.ndarray] = []
-    labels: dict[str, str] = {}
-    for path in shards.paths(documents / "kept"):
-        if rows := list(shards.read_shard(path)):
-            texts = [near.units(row["text"]) for row in rows]
-            ids += [row["id"] for row in rows]
-            prints += map(near.fingerprint, texts)
-            marks.append(near.signatures(texts, hashes=params.bands * params.rows, shingle=params.shingle))
-            labels |= {row["id"]: row["label"] for row in rows if row["label"]}
-            journal.step(len(ids), signatures=len(ids))
-    if not ids:
+def main(*, documents: Path, out: Path, scratch: Path, params: Params, journal: Journal) -> None:
+    """Writes the surviving shards and clusters.jsonl: who stayed, who went and why; done shards lie in `scratch`."""
+    paths, hashes = shards.paths(documents / "kept"), params.bands * params.rows
+    named = {path.name: path for path in paths}
+    work = partial(copies.sign, out=scratch, hashes=hashes, shingle=params.shingle)
+    signed = {}
+    for name, result in engine.over(named, work, done=scratch / "signed"):
+        signed[name] = result
+        journal.step(len(signed), shards=len(signed), of=len(paths))
+    total = sum(result.documents for result in signed.values())
+    if not total:
         raise StageError(f"{documents}/kept: no documents; the filter dropped every one, see its report")
-    groups = near.clusters(ids, prints, np.concatenate(marks), bands=params.bands, similarity=params.similarity)
+    marks = copies.gather(paths, scratch, hashes=hashes)
+    ids = marks.ids.to_pylist()
+    found = near.clusters(ids, marks.prints, marks.signatures, bands=params.bands, similarity=params.similarity)
+    groups = list(found)
     reasons = {name: reason for group in groups for name, reason in group.copies.items()}
-    ledger = Ledger()
-
-    def survivors() -> Iterator[dict]:
-        for document in shards.read(documents / "kept"):
-            verdict = reasons.get(document["id"], KEPT)
-            ledger.add(verdict, document, characters_in=len(document["text"]))
-            if verdict == KEPT:
-                yield document
-
-    kept = shards.write(out, survivors())
+    dropped = pa.table({"id": pa.array(reasons, pa.string()), "reason": pa.array(reasons.values(), pa.string())})
+    pq.write_table(dropped, scratch / "dropped.parquet")
+    keep = partial(copies.keep, out=scratch / "kept", dropped=scratch / "dropped.parquet")
+    ledger, kept = Ledger(), 0
+    for name, part in sorted(engine.over(named, keep, done=scratch / "parted")):
+        ledger.merge(part)
+        kept += pq.read_metadata(shutil.move(scratch / "kept" / name, out / name)).num_rows
     shards.write_lines(out / "clusters.jsonl", map(asdict, groups))
-    sizes = Counter(len(group.copies) + 1 for group in groups)
+    labels = {name: label for name in named for name, label in signed[name].labels.items()}
     journal.conclude(
-        **ledger.report(documents_in=len(ids), documents_kept=kept),
+        **ledger.report(documents_in=total, documents_kept=kept),
         clusters=len(groups),
-        cluster_sizes={str(size): count for size, count in sorted(sizes.items())},
+        cluster_sizes=copies.sizes(groups),
         labelled=near.judgement(groups, labels),
     )
 

@@ -17,7 +17,7 @@ def find(documents, similarity=0.75):
     """Clusters of a dict id → text."""
     texts = [near.units(text) for text in documents.values()]
     marks = near.signatures(texts, **SETTINGS)
-    return near.clusters(list(documents), [*map(near.fingerprint, texts)], marks, bands=14, similarity=similarity)
+    return [*near.clusters(list(documents), near.fingerprints(texts), marks, bands=14, similarity=similarity)]
 
 
 def korean(draw, words=80):
@@ -84,7 +84,7 @@ def test_clusters_are_the_connected_components_found_by_hand(pairs):
         joined = set.union(*(component[row] for row in pair))
         component |= dict.fromkeys(joined, joined)
     wanted = {tuple(f"n{row}" for row in sorted(group)) for group in component.values() if len(group) > 1}
-    names, prints = [f"n{row}" for row in range(10)], [bytes([row]) for row in range(10)]
+    names, prints = [f"n{row}" for row in range(10)], np.arange(10, dtype=np.uint64)
     found = near.clusters(names, prints, marks, bands=len(pairs), similarity=0.0)
     assert {(group.kept, *group.copies) for group in found} == wanted
 

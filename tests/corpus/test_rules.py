@@ -2,15 +2,19 @@
 
 import random
 import unicodedata
+from collections import Counter
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus import language
-from corpus.cleaning import drop_boilerplate, normalise, strip_markup
+from corpus import language, lines, scoring
+from corpus.cleaning import normalise, strip_markup
 from corpus.reading import read_folder
-from corpus.rules import REASONS, judge, n_gram_shares
+from corpus.rules import STAGE_OF, STAGES, clean, judge, plain
+from corpus.words import repeats
 from pipelines._stage import load_params
 from pipelines.filter import Params
 from tests import house
@@ -20,8 +24,27 @@ KOREAN = "우리 동네 시장에는 사십 년째 두부를 만드는 할머니
 ENGLISH = "The bakery at the corner of our street opens at six, and for the first half hour it belongs to the workers."
 
 
-def verdict(text):
-    return judge([text], POLICY)[0]
+JUDGES = scoring.load(house.ROOT / "data/judges")
+
+
+class Found(NamedTuple):
+    reason: str
+    rule: str
+    value: float
+    lang: str
+    text: str
+    masked: Counter
+
+
+def judged(texts, policy=POLICY):
+    """Verdicts of texts that stand alone in their corpus."""
+    cleaned = clean(plain(texts, policy), ["s"] * len(texts), policy, seen=lines.Sketch.of(4), sizes=Counter())
+    verdicts = judge(cleaned, [len(text) for text in texts], policy, judges=JUDGES)
+    return [Found(*verdict[:4], one.text, one.masked) for verdict, one in zip(verdicts, cleaned, strict=True)]
+
+
+def verdict(text, policy=POLICY):
+    return judged([text], policy)[0]
 
 
 @settings(deadline=None)
@@ -35,13 +58,13 @@ def test_normalising_twice_changes_nothing_more(text):
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), max_size=6))
 def test_a_verdict_depends_on_its_own_text_only(texts):
-    assert judge(texts, POLICY) == [verdict(text) for text in texts]
+    assert judged(texts) == [verdict(text) for text in texts]
 
 
 def test_a_kept_text_is_kept_again_unchanged():
     sample = [d["text"] for d in read_folder(house.ROOT / "data/sample/text", max_record_bytes=1 << 24)]
-    kept = [v for v in judge(sample, POLICY) if v.reason == "kept"]
-    again = judge([v.text for v in kept], POLICY)
+    kept = [v for v in judged(sample) if v.reason == "kept"]
+    again = judged([v.text for v in kept])
     assert len(kept) > 200
     assert [(v.reason, v.text, v.lang) for v in again] == [("kept", v.text, v.lang) for v in kept]
 
@@ -86,8 +109,9 @@ def test_markup_becomes_text_and_code_stays(raw, clean):
 
 def test_boilerplate_lines_go_and_paragraphs_that_mention_them_stay():
     text = f"로그인\n{KOREAN}\n무단전재 및 재배포 금지\n{KOREAN * 3} 이용약관을 읽어야 한다."
-    [(clean, share)] = drop_boilerplate([text])
-    assert clean == f"{KOREAN}\n{KOREAN * 3} 이용약관을 읽어야 한다."
+    every, owners, keys = lines.keys([text], ["s"])
+    [(cleaned, share)] = lines.drop([text], every, owners, keys < 0)
+    assert cleaned == f"{KOREAN}\n{KOREAN * 3} 이용약관을 읽어야 한다."
     assert 0 < share < 0.2
 
 
@@ -145,7 +169,9 @@ DROPPED = [
 def test_each_reason_has_a_text_that_earns_it(reason, rule, text):
     found = verdict(text)
     assert (found.reason, found.rule) == (reason, rule)
-    assert found.reason in REASONS
+    assert STAGE_OF[found.reason] in STAGES
+    without = POLICY.model_copy(update={"stages": [stage for stage in STAGES if stage != STAGE_OF[reason]]})
+    assert verdict(text, without).reason != reason  # a stage that is off refuses nothing
 
 
 @pytest.mark.parametrize("text", [KOREAN, ENGLISH, f"{KOREAN}\n{ENGLISH}"])
@@ -176,8 +202,52 @@ def brute_force(words, n):
 @settings(deadline=None)
 @given(words=st.lists(st.sampled_from(["가", "나다", "라마바", "x"]), min_size=1, max_size=40), n=st.integers(2, 10))
 def test_n_gram_shares_equal_a_count_by_hand(words, n):
-    import numpy as np
+    ids = np.array([sorted(set(words)).index(word) for word in words] * 2)
+    owners = np.repeat([0, 1], len(words))  # two equal texts, of which neither sees the other
+    shares = dict(repeats(ids, np.array([len(word) for word in words] * 2), owners, n))[n]
+    assert (shares.top[0], shares.again[0]) == pytest.approx(brute_force(words, n))
+    assert (shares.top[1], shares.again[1]) == pytest.approx(brute_force(words, n))
 
-    ids = np.array([sorted(set(words)).index(word) for word in words], dtype=np.uint64)
-    shares = n_gram_shares(ids, np.array([len(word) for word in words]), n)
-    assert shares == pytest.approx(brute_force(words, n))
+
+def test_repetition_does_not_grow_with_length():
+    draw = random.Random(1)
+    law = "\n".join(
+        f"제{n}조 이 법에서 정하는 {draw.choice('가나다라마바사')}목의 일을 다음과 같이 한다." for n in range(900)
+    )
+    short = POLICY.model_copy(update={"repetition_words": 10**6})
+    part = POLICY.model_copy(update={"repetition_words": 100})
+    assert verdict(law, short).value >= verdict(law, part).value
+
+
+def pages(count):
+    """Documents that share a template and end in the same line."""
+    return [f"바로 가는 길 {n}\n{story(n)}\n이 문서는 자동으로 만들었습니다." for n in range(count)]
+
+
+def story(n):
+    return f"{KOREAN} 그 집의 {chr(ord('가') + 28 * n)}씨 이야기입니다."
+
+
+def test_lines_that_many_documents_repeat_go_and_copies_stay_whole():
+    texts = [*pages(30), *[KOREAN] * 30]
+    every, owners, keys = lines.keys(texts, ["s"] * len(texts))
+    sketch = lines.Sketch.of(12)
+    sketch.add(*lines.documents_per_key(owners, keys))
+    cleaned = [text for text, _ in lines.drop(texts, every, owners, sketch.counts(keys) >= 20)]
+    assert cleaned == [story(n) for n in range(30)] + [KOREAN] * 30
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.integers(1, 50), max_size=20), max_size=9), st.randoms())
+def test_counts_of_lines_are_never_too_low_and_do_not_depend_on_order(parts, draw):
+    counted = [np.unique(np.array(part, dtype=np.uint64), return_counts=True) for part in parts]
+    sketches = []
+    for _ in range(2):
+        draw.shuffle(counted)
+        sketches.append(lines.Sketch.of(6))
+        for keys, counts in counted:
+            sketches[-1].add(keys, counts.astype(np.uint64))
+    assert (sketches[0].cells == sketches[1].cells).all()
+    true = Counter(key for part in parts for key in part)
+    keys = np.array(sorted(true), dtype=np.uint64)
+    assert (sketches[0].counts(keys) >= [true[int(key)] for key in keys]).all()

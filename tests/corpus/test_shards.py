@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from corpus import shards
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-DOCUMENTS = st.lists(st.fixed_dictionaries(dict.fromkeys(shards.FIELDS, TEXT)), max_size=25)
+COLUMNS = dict.fromkeys(shards.FIELDS, TEXT) | dict.fromkeys(shards.SCORES, st.floats(0, 1))
+DOCUMENTS = st.lists(st.fixed_dictionaries(COLUMNS), max_size=25)
 
 
 @settings(deadline=None, max_examples=50)

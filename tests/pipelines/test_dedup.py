@@ -22,7 +22,9 @@ def sample():
 def run(documents, place, rows_per_shard=8192):
     shards.write(place / "in/kept", documents, rows_per_shard=rows_per_shard)
     (place / "out").mkdir()
-    dedup.main(documents=place / "in", out=place / "out", params=PARAMS, journal=Journal.offline("dedup", place))
+    (place / "scratch").mkdir()
+    flags = {"documents": place / "in", "out": place / "out", "scratch": place / "scratch"}
+    dedup.main(**flags, params=PARAMS, journal=Journal.offline("dedup", place))
     return json.loads((place / "reports/dedup.json").read_text()), list(shards.read(place / "out"))
 
 

@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
-from corpus import shards
+from corpus import filtering, shards
 from corpus.reading import read_folder
 from pipelines import filter as stage
 from pipelines._journal import Journal
@@ -21,8 +22,10 @@ def sample():
 
 def run(documents, place, *, rows_per_shard=8192):
     shards.write(place / "in", documents, rows_per_shard=rows_per_shard)
-    (place / "out").mkdir()
-    stage.main(documents=place / "in", out=place / "out", params=PARAMS, journal=Journal.offline("filter", place))
+    for name in ("out", "scratch"):
+        (place / name).mkdir(exist_ok=True)
+    flags = {"documents": place / "in", "judges": house.ROOT / "data/judges", "out": place / "out"}
+    stage.main(**flags, scratch=place / "scratch", params=PARAMS, journal=Journal.offline("filter", place))
     return json.loads((place / "reports/filter.json").read_text())
 
 
@@ -71,7 +74,7 @@ def test_the_number_of_workers_changes_no_byte(tmp_path, monkeypatch, workers):
     assert run(documents, tmp_path / "alone", rows_per_shard=30) == report
     files = [sorted(path for path in (place / "out").rglob("*.*")) for place in (tmp_path, tmp_path / "alone")]
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
-    assert len(files[0]) == 7
+    assert {path.suffix for path in files[0]} == {".parquet", ".jsonl", ".html"}
 
 
 def test_a_document_s_verdict_does_not_depend_on_its_shard(tmp_path):
@@ -98,3 +101,52 @@ def test_a_wrong_limit_is_named_before_any_work(tmp_path):
     (tmp_path / "params.yaml").write_text(demo.replace("max_spam:", "max_spamm:", 1))
     with pytest.raises(StageError, match=r"filter.max_spam.*filter.max_spamm|filter.max_spamm"):
         load_params("filter", stage.Params, tmp_path / "params.yaml")
+
+
+def test_a_killed_run_goes_on_with_the_unfinished_shards(tmp_path, monkeypatch):
+    whole = run(sample()[:90], tmp_path / "whole", rows_per_shard=30)
+    place, judged, real = tmp_path / "killed", [], filtering.judge_shard
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+
+    def killed_at_the_second(path, **rest):
+        if len(judged) == 1:
+            raise KeyboardInterrupt
+        judged.append(path.name)
+        return real(path, **rest)
+
+    monkeypatch.setattr(filtering, "judge_shard", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run(sample()[:90], place, rows_per_shard=30)
+    judged.clear()
+    monkeypatch.setattr(filtering, "judge_shard", lambda path, **rest: judged.append(path.name) or real(path, **rest))
+    shutil.rmtree(place / "out")
+    assert run(sample()[:90], place, rows_per_shard=30) == whole
+    assert judged == ["shard-00001.parquet", "shard-00002.parquet"]
+
+
+def test_no_identifier_is_left_in_any_output(tmp_path):
+    number, mail = "010-2345-6789", "gildong@naver.com"
+    documents = [
+        {"id": f"{mail}", "text": sample()[0]["text"] + f" 연락처는 {number}입니다."},
+        {"id": "short", "text": f"{number} {mail}"},
+        {"id": number, "text": f"<div>{number}</div>" * 60},
+    ]
+    run([*sample()[:5], *documents], tmp_path)
+    for path in (path for folder in ("out", "reports", "logs") for path in (tmp_path / folder).rglob("*.*")):
+        said = str(list(shards.read_shard(path))) if path.suffix == ".parquet" else path.read_text()
+        assert number not in said and mail not in said, path
+
+
+def test_every_reason_has_a_page_of_examples(done):
+    place, report = done
+    index = (place / "out/rejects/index.html").read_text()
+    for reason in report["dropped"]:
+        assert f'href="{reason}.html"' in index
+        assert "<pre>" in (place / f"out/rejects/{reason}.html").read_text()
+
+
+def test_the_waterfall_counts_every_document_and_character_once(done):
+    _, report = done
+    for fall in report["waterfall"].values():
+        cells = [counts for row in fall.values() for counts in row.values()]
+        assert [sum(column) for column in zip(*cells, strict=True)] == [report["documents_in"], report["characters_in"]]
