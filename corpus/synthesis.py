@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import BaseModel, ConfigDict
+
 from corpus.world import LANGUAGES, Fact, Relation, render
 
 QUESTION_FORM = {"ko": "질문: {q}\n답: {a}", "en": "Question: {q}\nAnswer: {a}"}
@@ -13,6 +15,25 @@ SOLUTION_FORM = {"ko": "문제: {q}\n풀이: {w}\n답: {a}", "en": "Problem: {q}
 WORD = re.compile(r"[^\W_]+|[+×-]")
 OTHER = {"ko": "en", "en": "ko"}
 Talk = Sequence[tuple[str, ...]]  # rows of user ko, user en, reply ko, reply en
+
+
+class Portions(BaseModel):
+    """How much of the world is taught, and how often."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    seed: int  # orders facts, phrasings and choices; nothing else is random
+    relations: list[str]  # names of the world's files that are taught
+    facts_per_relation: int  # a cap: the first facts of each file, the best known ones
+    textbook_exposures: int  # statements per fact and language, in passages of one relation
+    facts_per_passage: int  # statements in one such passage
+    question_exposures: int  # question–answer pairs per fact and language, relations mixed
+    pairs_per_document: int  # pairs in one document of questions, solutions or translations
+    solution_exposures: int  # worked solutions per calculation and language
+    translation_exposures: int  # sentence pairs per fact
+    questions_per_fact: int  # held-out phrasings asked per fact and language, for the judge
+    dialogues_per_fact: int  # conversations per fact and language, for sft
+    talk_repeats: int  # times that each everyday, refused or harmless request stands in the dialogues
+    preferences_per_fact: int  # reply pairs per fact and language, for dpo
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,15 @@ def taught_part(world: dict[str, Relation], names: Sequence[str], *, facts_per_r
     return Taught(seed=seed, relations=cut)
 
 
+def documents(taught: Taught, portions: Portions) -> Iterator[dict]:
+    """All that the taught world says in documents; `seed` holds the facts that a document is made of."""
+    pairs = portions.pairs_per_document
+    yield from textbook(taught, exposures=portions.textbook_exposures, facts_per_document=portions.facts_per_passage)
+    yield from question_pairs(taught, exposures=portions.question_exposures, pairs_per_document=pairs)
+    yield from solutions(taught, exposures=portions.solution_exposures, pairs_per_document=pairs)
+    yield from translations(taught, exposures=portions.translation_exposures, pairs_per_document=pairs)
+
+
 def textbook(taught: Taught, *, exposures: int, facts_per_document: int) -> Iterator[dict]:
     """Passages that join facts of one relation; each fact appears `exposures` times per language."""
     for lang, turn in _passes(exposures):
@@ -53,7 +83,7 @@ def textbook(taught: Taught, *, exposures: int, facts_per_document: int) -> Iter
             facts = taught.shuffled(relation.facts, "textbook", lang, turn)
             for part, group in enumerate(_groups(facts, facts_per_document)):
                 text = " ".join(_say(taught, fact, lang, turn, "statements") for fact in group)
-                yield _document("textbook", lang, text, relation.name, turn, part)
+                yield _document("textbook", lang, text, relation.name, turn, part) | _seed(group, lang)
 
 
 def question_pairs(taught: Taught, *, exposures: int, pairs_per_document: int) -> Iterator[dict]:
@@ -78,7 +108,7 @@ def translations(taught: Taught, *, exposures: int, pairs_per_document: int) -> 
         first = LANGUAGES[turn % 2]
         for part, group in enumerate(_groups(taught.shuffled(facts, "translation", turn), pairs_per_document)):
             text = "\n\n".join(pair(fact, first, turn) for fact in group)
-            yield _document("translation", first, text, "mixed", turn, part)
+            yield _document("translation", first, text, "mixed", turn, part) | _seed(group, first)
 
 
 def held_out_questions(taught: Taught, *, per_fact: int) -> Iterator[dict]:
@@ -134,6 +164,27 @@ OPENING = {  # what giving in sounds like, without the harm
 }
 
 
+def records(taught: Taught, portions: Portions, *, everyday: Talk, refused: Talk, harmless: Talk) -> dict[str, list]:
+    """All that is not a document, by the name of its file: questions, dialogues, preferences."""
+    return {
+        "questions": [*held_out_questions(taught, per_fact=portions.questions_per_fact)],
+        "dialogues": [
+            *dialogues(taught, per_fact=portions.dialogues_per_fact),
+            *talk([*everyday, *refused, *harmless], repeats=portions.talk_repeats),
+        ],
+        "preferences": [
+            *preferences(taught, per_fact=portions.preferences_per_fact),
+            *talk_preferences(refused=refused, harmless=harmless),
+        ],
+    }
+
+
+def leaking(questions: Iterable[dict], texts: Sequence[str]) -> list[str]:
+    """For each text "held_out_question" if it contains one, else "": a gate for text that others wrote."""
+    found = [{"question": asked} for asked in leaks(questions, [{"text": text} for text in texts])]
+    return ["held_out_question" if found and leaks(found, [{"text": text}]) else "" for text in texts]
+
+
 def leaks(questions: Iterable[dict], records: Iterable[dict]) -> list[str]:
     """The held-out questions whose words stand in a row in any text of the training records."""
     by_start: dict[tuple[str, ...], list[tuple[list[str], str]]] = {}
@@ -163,6 +214,10 @@ def _document(kind: str, lang: str, text: str, relation: str, turn: int, part: i
     return record | {"source": f"synthetic-{kind}", "license": "MIT", "url": "", "label": ""}
 
 
+def _seed(group: Sequence[Fact], lang: str) -> dict[str, str]:
+    return {"seed": "\n".join(f"{fact.subject[lang]} {fact.object[lang]}" for fact in group)}
+
+
 def _say(taught: Taught, fact: Fact, lang: str, turn: int, purpose: str, label: str = "") -> str:
     """The fact in this turn's phrasing: successive turns go round all phrasings of the purpose."""
     templates = taught.relations[fact.relation].phrasings[purpose][lang]
@@ -178,7 +233,8 @@ def _exercises(
 
     for lang, turn in _passes(exposures):
         for part, group in enumerate(_groups(taught.shuffled(facts, kind, lang, turn), size)):
-            yield _document(kind, lang, "\n\n".join(exercise(fact, lang, turn) for fact in group), "mixed", turn, part)
+            text = "\n\n".join(exercise(fact, lang, turn) for fact in group)
+            yield _document(kind, lang, text, "mixed", turn, part) | _seed(group, lang)
 
 
 def _four_choices(taught: Taught, fact: Fact, lang: str, number: int, question: str, objects: list[str]) -> dict:

@@ -1,75 +1,72 @@
-"""Makes text to learn from out of a small world of checked facts, and the questions that measure what was learned."""
+"""Makes text to learn from: out of a small world of checked facts, and by recipes out of organic documents."""
 
 from collections import Counter
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
-from corpus import shards, synthesis
+from corpus import diversity, generators, shards, synthesis
+from corpus import recipes as cooking
 from corpus.world import load, load_talk
 from pipelines._journal import Journal
 from pipelines._stage import StageError, StageParams, enter
 
 
-class Params(StageParams):
-    """How much of the world is taught, and how often."""
+class Params(StageParams, synthesis.Portions):
+    """What the world teaches (corpus/synthesis.py), and what recipes add to it."""
 
-    seed: int  # orders facts, phrasings and choices; nothing else is random
-    relations: list[str]  # names of the world's files that are taught
-    facts_per_relation: int  # a cap: the first facts of each file, the best known ones
-    textbook_exposures: int  # statements per fact and language, in passages of one relation
-    facts_per_passage: int  # statements in one such passage
-    question_exposures: int  # question–answer pairs per fact and language, relations mixed
-    pairs_per_document: int  # pairs in one document of questions, solutions or translations
-    solution_exposures: int  # worked solutions per calculation and language
-    translation_exposures: int  # sentence pairs per fact
-    questions_per_fact: int  # held-out phrasings asked per fact and language, for the judge
-    dialogues_per_fact: int  # conversations per fact and language, for sft
-    talk_repeats: int  # times that each everyday, refused or harmless request stands in the dialogues
-    preferences_per_fact: int  # reply pairs per fact and language, for dpo
+    recipes: list[str]  # names of data/recipes/*.yaml; none needs no generator
+    seeds_per_recipe: int  # organic documents drawn for each, one request each
+    seed_characters: cooking.Range  # shorter documents are no seeds, longer ones are cut at a sentence
+    generator: generators.Settings
+    prose: cooking.Prose  # the language of a reply
+    near: diversity.Nearness  # as dedup, of replies to all that is known and to each other
+    quality_texts: int  # per source and language, drawn for the figures of variety and relevance
+    quality_clusters: int  # of a language's organic texts, to see how many of them are reached
 
 
-def main(*, world: Path, out: Path, params: Params, journal: Journal) -> None:
-    """Writes documents/, questions.jsonl, dialogues.jsonl and preferences.jsonl."""
-    known = load(world)
+def main(
+    *, world: Path, documents: Path, recipes: Path, out: Path, scratch: Path, params: Params, journal: Journal
+) -> None:
+    """Writes documents/, questions.jsonl, dialogues.jsonl and preferences.jsonl; replies are kept beside `scratch`."""
+    known, chosen = load(world), cooking.load(recipes, params.recipes)
     cap = params.facts_per_relation
     taught = synthesis.taught_part(known, params.relations, facts_per_relation=cap, seed=params.seed)
-    everyday, refused, harmless = (load_talk(world / f"talk/{it}.yaml") for it in ("everyday", "refused", "harmless"))
-    pairs = params.pairs_per_document
-    documents = [
-        *synthesis.textbook(taught, exposures=params.textbook_exposures, facts_per_document=params.facts_per_passage),
-        *synthesis.question_pairs(taught, exposures=params.question_exposures, pairs_per_document=pairs),
-        *synthesis.solutions(taught, exposures=params.solution_exposures, pairs_per_document=pairs),
-        *synthesis.translations(taught, exposures=params.translation_exposures, pairs_per_document=pairs),
-    ]
-    records = {
-        "questions": [*synthesis.held_out_questions(taught, per_fact=params.questions_per_fact)],
-        "dialogues": [
-            *synthesis.dialogues(taught, per_fact=params.dialogues_per_fact),
-            *synthesis.talk([*everyday, *refused, *harmless], repeats=params.talk_repeats),
-        ],
-        "preferences": [
-            *synthesis.preferences(taught, per_fact=params.preferences_per_fact),
-            *synthesis.talk_preferences(refused=refused, harmless=harmless),
-        ],
-    }
-    leaked = synthesis.leaks(records["questions"], [*documents, *records["dialogues"], *records["preferences"]])
+    made = list(synthesis.documents(taught, params))
+    talk = {name: load_talk(world / f"talk/{name}.yaml") for name in ("everyday", "refused", "harmless")}
+    records = synthesis.records(taught, params, **talk)
+    leaked = synthesis.leaks(records["questions"], [*made, *records["dialogues"], *records["preferences"]])
     if leaked:
         raise StageError(f"{world}: held-out questions occur in training text: {leaked[:3]}; rephrase them")
+    judged: list[cooking.Judged] = []
+    if chosen:
+        count, size, settings = params.seeds_per_recipe, params.seed_characters, params.generator
+        seeds = cooking.draw(chosen, shards.read(documents), count=count, size=size, lot=taught.draw)
+        generator = generators.opened(settings, seed=params.seed, folder=scratch.parent / "requests")
+        judged = cooking.answered(
+            seeds, generator, prose=params.prose, max_failed=settings.max_failed, on_step=journal.step
+        )
+    judged = cooking.sift(judged, lambda texts: synthesis.leaking(records["questions"], texts))
+    batches = ([row["text"] for row in shards.read_shard(path)] for path in shards.paths(documents))
+    before = chain([[document["text"] for document in made]], batches)
+    judged = cooking.sift(judged, lambda texts: diversity.copies(texts, before, near_as=params.near))
+    made += [row.document for row in judged if row.status == "kept"]
     for name, rows in records.items():
         shards.write_lines(out / f"{name}.jsonl", rows)
-    shards.write(out / "documents", documents)
+    shards.write(out / "documents", made)
+    prices = (params.generator.prompt_price, params.generator.completion_price)
+    drawn = {"size": params.quality_texts, "clusters": params.quality_clusters}
     journal.conclude(
         facts_known=sum(len(relation.facts) for relation in known.values()),
         facts_taught=len(taught.facts),
         facts_by_relation={name: len(relation.facts) for name, relation in taught.relations.items()},
-        documents=_counts(documents, "source"),
-        characters={lang: sum(len(d["text"]) for d in documents if d["lang"] == lang) for lang in ("ko", "en")},
+        documents=dict(sorted(Counter(document["source"] for document in made).items())),
+        **diversity.shares(made, shards.read(documents)),
         held_out_questions_in_training_text=len(leaked),
-        **{name: _counts(rows, "lang") for name, rows in records.items()},
+        recipes=cooking.account(judged, prices=prices),
+        quality=diversity.compared(made, partial(shards.read, documents), **drawn),
+        **{name: dict(sorted(Counter(row["lang"] for row in rows).items())) for name, rows in records.items()},
     )
-
-
-def _counts(records: list[dict], key: str) -> dict[str, int]:
-    return dict(sorted(Counter(record[key] for record in records).items()))
 
 
 if __name__ == "__main__":
