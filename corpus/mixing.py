@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,7 +42,7 @@ def places(
 
 
 class Contamination:
-    """Finds evaluation questions inside documents, whatever the spacing, punctuation and case.
+    """Finds evaluation questions inside documents, whatever the spacing, punctuation, case, form and particles.
 
     A question counts as found when at least `share` of its windows of `letters` letters occur in one stretch of the
     document no longer than twice the question. Windows of letters, not of words: Korean spacing varies, and particles
@@ -89,10 +91,10 @@ def read_questions(file: Path) -> dict[str, str]:
 
 def _windows(text: str, letters: int) -> np.ndarray:
     """Hashes of all windows of `letters` letters and digits, as uint64 [windows]."""
-    bare = "".join(filter(str.isalnum, text.casefold()))
+    # Syllables that write particles never count: one swapped or dropped would spoil `letters` windows.
+    bare = re.sub(r"[\W_은는이가을를의에서로으란]+", "", unicodedata.normalize("NFKC", text).casefold())
     points = np.frombuffer(bare.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
-    count = max(len(points) - letters + 1, 0)
-    codes = points[:count].copy()
-    for offset in range(1, letters):
-        codes = codes * _MULTIPLIER + points[offset : offset + count]
+    codes = np.zeros(max(len(points) - letters + 1, 0), dtype=np.uint64)
+    for offset in range(letters):
+        codes = codes * _MULTIPLIER + points[offset : offset + len(codes)]
     return codes
