@@ -43,6 +43,13 @@ def read_folder(folder: Path, *, max_record_bytes: int) -> Iterator[dict | Quara
         raise ReadingError(f"{error.filename}: {cause}; make it readable (chmod -R a+rX)") from None
 
 
+def rows(path: Path, name: str, *, max_record_bytes: int) -> Iterator[object]:
+    """tmp"""
+    for line, raw in enumerate(_raw_records(path, max_record_bytes), start=1):
+        if raw.strip():
+            yield json.loads(raw)
+
+
 def as_document(record: object, *, file: str, line: int, text_keys: tuple[str, ...] = TEXT_KEYS) -> dict | Quarantined:
     """A parsed record as a document; a row with `ko` and `en` and no text becomes one bilingual document."""
     if not isinstance(record, dict):

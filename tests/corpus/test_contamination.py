@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from corpus import mixing, synthesis, world
+from corpus import synthesis, world
+from corpus.contamination import Contamination
+from corpus.evaluations import Item
 from corpus.korean import PARTICLES, final_sound
 
 SAMPLE = Path("data/sample")
-SETTINGS = {"letters": 8, "share": 0.8}  # as every profile has them
+SETTINGS = {"letters": 16, "share": 0.7}
 PARTICLE = re.compile(r"(?<=[가-힣0-9])(에서는|에서|에는|에|으로|로|은|는|이|가|을|를|의)(?=[ ?])")
 INSTEAD = {
     "은": ("이", "", "이란"), "는": ("가", "", "란"), "이": ("은", ""), "가": ("는", ""), "을": ("은", ""),
@@ -51,7 +53,15 @@ def pages():
 
 @pytest.fixture(scope="module")
 def detector(questions):
-    return mixing.Contamination({row["id"]: row["question"] for rows in questions.values() for row in rows}, **SETTINGS)
+    return Contamination([asked(row) for rows in questions.values() for row in rows], **SETTINGS)
+
+
+def asked(row):
+    return Item("world", row["id"], (row["question"],))
+
+
+def names(detector, text):
+    return [hit.item for hit in detector.hits([text])[0]]
 
 
 def verbatim(row, page, rng, nouns):
@@ -107,11 +117,11 @@ def follows_a_noun(question, match, nouns):
 
 
 def recall(edit, rows, pages, detector, nouns):
-    rng, clean, found = random.Random(20), [page for page in pages if not detector.hits(page)], []
+    rng, clean, found = random.Random(20), [page for page in pages if not names(detector, page)], []
     for number, row in enumerate(rows):
         text = edit(row, clean[number % len(clean)], rng, nouns)
         if edit is not particles or row["question"] not in text:
-            found.append(row["id"] in dict(detector.hits(text)))
+            found.append(row["id"] in names(detector, text))
     assert len(found) > 0.9 * len(rows)
     return sum(found) / len(found)
 
@@ -128,8 +138,8 @@ def test_a_planted_question_is_found_though_its_particles_changed(questions, pag
 
 def test_a_question_kept_in_decomposed_jamo_is_found_in_composed_text(questions, pages, nouns):
     rows = questions["ko"][:500]
-    decomposed = {row["id"]: unicodedata.normalize("NFD", row["question"]) for row in rows}
-    assert recall(verbatim, rows, pages, mixing.Contamination(decomposed, **SETTINGS), nouns) >= 0.99
+    decomposed = [asked(row | {"question": unicodedata.normalize("NFD", row["question"])}) for row in rows]
+    assert recall(verbatim, rows, pages, Contamination(decomposed, **SETTINGS), nouns) >= 0.99
 
 
 def test_documents_about_other_facts_in_the_same_words_are_left_alone(taught, pages):
@@ -137,8 +147,8 @@ def test_documents_about_other_facts_in_the_same_words_are_left_alone(taught, pa
     others = replace(taught, relations=relations)
     unasked = {fact.key for fact in others.facts}
     rows = [row for row in synthesis.held_out_questions(taught, per_fact=2) if row["fact"] not in unasked]
-    detector = mixing.Contamination({row["id"]: row["question"] for row in rows}, **SETTINGS)
+    detector = Contamination([asked(row) for row in rows], **SETTINGS)
     made = synthesis.textbook(others, exposures=13, facts_per_document=2)
     texts = [*pages, *(document["text"] for document in made)]
     assert len(texts) > 10_000
-    assert sum(bool(detector.hits(text)) for text in texts) <= len(texts) / 10_000
+    assert sum(map(bool, detector.hits(texts))) <= len(texts) / 10_000
