@@ -78,9 +78,7 @@ class Contamination:
         self._owners, self._anchors = _rarest(homes[long], windows[long])
         self._sieve = np.zeros(1 << 24, dtype=bool)  # passes over nearly all windows of clean text
         self._sieve[self._anchors >> _SIEVE_SHIFT] = True
-        alone = [
-            (n, "\n".join(items[n].question)) for n in np.flatnonzero(counts < SHORT).tolist() if not items[n].options
-        ]
+        short = [n for n in np.flatnonzero(counts < SHORT).tolist() if not items[n].options]
         self._wholes = _wholes([(n, "\n".join(items[n].question)) for n in short], SHORTEST)
         searched = {*np.flatnonzero(counts >= SHORT).tolist(), *self._wholes.owners.tolist()}
         self.too_short = [item for n, item in enumerate(items) if n not in searched]
