@@ -17,7 +17,8 @@ from corpus import engine, shards
 from corpus.accounts import ORGANIC, SYNTHETIC, nested, sums
 from corpus.contamination import Hit
 from corpus.ledger import KEPT, Ledger
-from corpus.plan import Documents, lot
+from corpus.lots import lots
+from corpus.plan import Documents
 
 CONTAMINATED, LEFT_OUT = "contaminated", "left_out"
 _SENTENCE_END = r"[.!?。…]\s|\n"
@@ -59,7 +60,7 @@ def survey(shard: Shard, *, find: Callable[[Sequence[str]], list[list[Hit]]]) ->
         "characters": characters,
         "bytes": pc.cast(pc.binary_length(texts), pa.int64()),
         "sentence": pc.divide(pc.cast(characters, pa.float64()), pc.cast(sentences, pa.float64())),
-        "lot": pa.array(map(lot, names), pa.uint64()),
+        "lot": pa.array(lots(names)),
         "address": pa.array((shard.number << 32) + np.arange(table.num_rows)),
     }
     found = zip(names, find(texts.to_pylist()), strict=True) if shard.origin != SYNTHETIC else ()

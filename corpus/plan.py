@@ -4,7 +4,6 @@ Everything follows from ids, sizes and a seed. `Documents` stand in the order of
 files nor workers can change a plan.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from corpus.accounts import ORGANIC
+from corpus.lots import redrawn
 
 FILE = "plan.jsonl"  # in a mix folder: per phase the number of the first document of each bucket
 Order = Literal["as_read", "shuffled", "curriculum"]
@@ -83,11 +83,6 @@ class Drawn(NamedTuple):
     weights: dict[str, dict[str, int]]  # pattern → characters: target, reached, available (once each)
 
 
-def lot(name: str) -> int:
-    """A number in [0, 2**64) that depends on a document's id only, so that its place never changes."""
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
-
-
 def held_out(documents: Documents, eligible: np.ndarray, *, share: float, characters: int) -> np.ndarray:
     """Mask [n] of the organic documents kept for validation: those with the first lots of each language, up to a size.
 
@@ -120,7 +115,7 @@ def drawn(
                     f"mix.phases.{name}.within: no phase '{phase.within}' before it; name one or leave it ''"
                 )
             allowed &= np.isin(np.arange(len(allowed)), plans[phase.within].rows)
-        lots = _redrawn(documents.lots, f"{seed}/{name}")
+        lots = redrawn(documents.lots, f"{seed}/{name}")
         plans[name] = _phase(documents, allowed, phase, lots, order, buckets if order == "curriculum" else 1)
     return plans
 
@@ -159,7 +154,7 @@ def _phase(
         reached, available = int(sizes @ copies), int(sizes.sum())
         weights[pattern] = {"target": target, "reached": reached, "available": available}
     rows, turn, level = (np.concatenate(parts) for parts in (taken, turns, levels))
-    place = documents.addresses[rows] if order == "as_read" else _redrawn(lots[rows] + turn.astype(np.uint64), "place")
+    place = documents.addresses[rows] if order == "as_read" else redrawn(lots[rows] + turn.astype(np.uint64), "place")
     sequence = np.lexsort((turn, rows, place, level))
     starts = np.searchsorted(level[sequence], np.arange(buckets)).tolist()
     return Drawn(rows[sequence], starts, weights)
@@ -206,11 +201,3 @@ def _owner(cell: str, patterns: Mapping[str, Weight]) -> str:
 def _matching(documents: Documents, column: str, patterns: Sequence[str]) -> np.ndarray:
     values, codes = documents.codes(column)
     return np.array([any(fnmatchcase(value, it) for it in patterns) for value in values] or [False])[codes]
-
-
-def _redrawn(lots: np.ndarray, label: str) -> np.ndarray:
-    """New lots, uint64 [n], from lots and a label (splitmix64's finalizer, Steele 2014)."""
-    mixed = lots + np.uint64(lot(label))
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed ^ (mixed >> np.uint64(31))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus import plan
+from corpus.lots import lots
 
 ROWS = st.lists(
     st.tuples(
@@ -40,7 +41,7 @@ def documents(rows):
         "cell": pa.array(cells, pa.string()),
         "source": pa.array([f"book_{lang}" for _, lang, *_ in rows], pa.string()),
         "sentence": pa.array([size / 3 for *_, size, _, _ in rows], pa.float64()),
-        "lot": pa.array([plan.lot(row[0]) for row in rows], pa.uint64()),
+        "lot": pa.array(lots(row[0] for row in rows)),
         "address": pa.array(range(len(rows)), pa.int64()),
     }
     return plan.Documents.of(pa.table(table))
