@@ -16,7 +16,7 @@ import numpy as np
 
 from corpus import pii, scoring
 from corpus.cleaning import normalise, strip_markup
-from corpus.mixing import lot
+from corpus.lots import lot
 
 PER_SOURCE = 700  # documents of one source that teach
 DOCUMENT_BUCKETS, SENTENCE_BUCKETS, CELLS = 1 << 15, 1 << 17, 1 << 18
