@@ -16,7 +16,7 @@ import numpy as np
 
 from corpus import pii, scoring
 from corpus.cleaning import normalise, strip_markup
-from corpus.mixing import lot
+from corpus.lots import lot
 
 PER_SOURCE = 700  # documents of one source that teach
 DOCUMENT_BUCKETS, SENTENCE_BUCKETS, CELLS = 1 << 15, 1 << 17, 1 << 18
@@ -83,8 +83,8 @@ def main() -> None:
 def examples(data: Path) -> Iterator[Example]:
     """Cleaned documents of all sources, at most PER_SOURCE of each, those with the smallest lots."""
     for name in sorted(SOURCES | dict.fromkeys(UNSEEN, ())):
-        rows = [row for row in _rows(data / "corpus" / f"{name}.jsonl.gz")]
-        texts = {f"{name}/{row.get('id', n)}": _text(row) for n, row in enumerate(rows)}
+        read = [row for row in rows(data / "corpus" / f"{name}.jsonl.gz")]
+        texts = {f"{name}/{row.get('id', n)}": _text(row) for n, row in enumerate(read)}
         chosen = sorted(texts, key=lot)[:PER_SOURCE]
         lang = "en" if name.endswith("_en") or name == "enwiki" else "ko"
         clean = (normalise(strip_markup(texts[key])) for key in chosen)
@@ -96,8 +96,8 @@ def examples(data: Path) -> Iterator[Example]:
 
 def comments(data: Path) -> list[tuple[str, bool, bool]]:
     """(comment, whether people call it hateful or offensive, whether it is held back)."""
-    rows = _rows(data / "safety/korean_hate_speech.jsonl.gz")
-    marked = ((normalise(row["comments"]), row["hate"] != "none") for row in rows)
+    read = rows(data / "safety/korean_hate_speech.jsonl.gz")
+    marked = ((normalise(row["comments"]), row["hate"] != "none") for row in read)
     return [(text, toxic, lot("held back " + text) < 0.1) for text, toxic in marked]
 
 
@@ -223,7 +223,8 @@ def _tenths(share: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(-10 * np.log2(np.maximum(share, 1e-9))), 0, 255).astype(np.uint32)
 
 
-def _rows(file: Path) -> Iterator[dict]:
+def rows(file: Path) -> Iterator[dict]:
+    """Records of a compressed JSON-lines file."""
     with gzip.open(file, "rt", encoding="utf-8") as stream:
         yield from map(json.loads, stream)
 

@@ -3,9 +3,8 @@
 import gzip
 import json
 import os
-import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,15 +37,23 @@ def read_folder(folder: Path, *, max_record_bytes: int) -> Iterator[dict | Quara
         if not any(path.name.endswith(FORMATS) for path in files):
             raise ReadingError(f"{folder}: no text in it; put {', '.join(FORMATS)} files there or name another folder")
         for path in files:
-            yield from _read_file(path, path.relative_to(folder).as_posix(), max_record_bytes)
-    except PermissionError as error:
-        raise ReadingError(f"{error.filename}: permission denied; make it readable (chmod -R a+rX)") from None
+            yield from _read_file(path, _string(path.relative_to(folder).as_posix()), max_record_bytes)
+    except OSError as error:
+        cause = str(error.strerror).lower()
+        raise ReadingError(f"{error.filename}: {cause}; make it readable (chmod -R a+rX)") from None
+
+
+def rows(path: Path, name: str, *, max_record_bytes: int) -> Iterator[object]:
+    """tmp"""
+    for line, raw in enumerate(_raw_records(path, max_record_bytes), start=1):
+        if raw.strip():
+            yield json.loads(raw)
 
 
 def as_document(record: object, *, file: str, line: int, text_keys: tuple[str, ...] = TEXT_KEYS) -> dict | Quarantined:
     """A parsed record as a document; a row with `ko` and `en` and no text becomes one bilingual document."""
     if not isinstance(record, dict):
-        return Quarantined(file, line, "not_an_object", str(record)[:80])
+        return Quarantined(file, line, "not_an_object", _string(record)[:80])
     text = next((record[key] for key in text_keys if record.get(key) is not None), None)
     if text is None and isinstance(record.get("ko"), str) and isinstance(record.get("en"), str):
         text = f"{record['ko']}\n{record['en']}"
@@ -91,60 +98,64 @@ def _files(folder: Path) -> Iterator[Path]:
 
     for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(root, name) for name in names if not name.startswith("."))
+        links = [name for name in folders if Path(root, name).is_symlink()]  # not followed: they may form a loop
+        yield from (Path(root, name) for name in names + links if not name.startswith("."))
 
 
 def _read_file(path: Path, name: str, limit: int) -> Iterator[dict | Quarantined]:
-    if not path.is_file() or not name.endswith(FORMATS):
-        yield Quarantined(name, 0, "unknown_format" if path.is_file() else "not_a_file", "")
-        return
     line = 0
     try:
+        if not path.is_file() or not name.endswith(FORMATS):
+            yield Quarantined(name, 0, "unknown_format" if path.is_file() else "not_a_file", "")
+            return
         for line, raw in enumerate(_raw_records(path, limit), start=1):
-            if isinstance(raw, dict):
-                yield as_document(raw, file=name, line=line)
-            elif raw.strip():
+            if not isinstance(raw, bytes) or raw.strip() or len(raw) > limit:
                 yield _parse(raw, name, line, limit)
     except PermissionError:
         raise
-    except (EOFError, zlib.error, OSError, ValueError) as error:  # arrow's own errors are OSError or ValueError
-        yield Quarantined(name, line + 1, "damaged_file", " ".join(str(error).split())[:80])
+    except Exception as error:  # arrow has errors of every kind: not implemented, out of memory, no such time zone
+        yield Quarantined(name, line + 1, "damaged_file", " ".join(_string(error).split())[:80])
 
 
-def _parse(raw: bytes, name: str, line: int, limit: int) -> dict | Quarantined:
-    excerpt = raw[:80].decode("utf-8", "replace")
-    if len(raw) > limit:
-        return Quarantined(name, line, "record_too_large", excerpt)
+def _parse(raw: bytes | Callable[[], object], name: str, line: int, limit: int) -> dict | Quarantined:
+    """A line, a text, or a parquet row, which becomes Python values only here, so that a bad row stands alone."""
+    excerpt = raw[:80].decode("utf-8", "replace") if isinstance(raw, bytes) else ""
     try:
-        text = raw.decode("utf-8-sig")
-        return as_document({"text": text} if name.endswith((".txt", ".md")) else json.loads(text), file=name, line=line)
-    except UnicodeDecodeError:
-        return Quarantined(name, line, "invalid_utf8", excerpt)
-    except (ValueError, RecursionError):
-        return Quarantined(name, line, "broken_json", excerpt)
+        record = raw if isinstance(raw, bytes) else raw()
+        if len(raw if isinstance(raw, bytes) else str(record).encode()) > limit:
+            return Quarantined(name, line, "record_too_large", excerpt)
+        if isinstance(raw, bytes):
+            text = raw.decode("utf-8-sig")
+            record = {"text": text} if name.endswith((".txt", ".md")) else json.loads(text)
+        return as_document(record, file=name, line=line)
+    except (ValueError, RecursionError, ArithmeticError, LookupError) as error:
+        broken = "broken_json" if isinstance(raw, bytes) else "broken_row"
+        return Quarantined(name, line, "invalid_utf8" if isinstance(error, UnicodeDecodeError) else broken, excerpt)
 
 
-def _raw_records(path: Path, limit: int) -> Iterator[bytes | dict]:
+def _raw_records(path: Path, limit: int) -> Iterator[bytes | Callable[[], object]]:
     """A parquet file's rows, a text file as a whole, or the lines of a possibly compressed jsonl file."""
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
-            yield from batch.to_pylist()
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=64):  # few: a batch is in memory at once
+            yield from (row.as_py for row in batch.to_struct_array())
     elif path.suffix == ".zst":
         import pyarrow as pa
 
         with path.open("rb") as file, pa.input_stream(file, compression="zstd") as stream:
-            pieces = iter(partial(stream.read, 1024), b"")  # short: arrow loses the piece that holds the damage
-            yield from _lines(pieces, limit)
+            yield from _lines(iter(partial(stream.read, 1024), b""), limit)
     else:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            lines = _lines(iter(partial(stream.read1, 1 << 16), b""), limit)
+            lines = _lines(iter(partial(stream.read1, 1024), b""), limit)
             yield from [stream.read(limit + 1)] if path.suffix in (".txt", ".md") else lines
 
 
 def _lines(pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
-    """Lines of a byte stream; of a line beyond `limit` bytes no more than one piece too many is kept in memory."""
+    """Lines of a byte stream, given in short pieces: a decoder loses the piece that holds the damage.
+
+    Of a line beyond `limit` bytes no more than one piece too many is kept in memory.
+    """
     rest = bytearray()
     for piece in pieces:
         *lines, tail = piece.split(b"\n")
@@ -153,5 +164,4 @@ def _lines(pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
             rest.clear()
         if len(rest) <= limit:
             rest += tail
-    if rest:
-        yield bytes(rest)
+    yield bytes(rest)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from corpus.mixing import lot
+from corpus.lots import lot
 
 PER_REASON = 40  # examples on a page
 EXCERPT = 1500  # characters of an example

@@ -66,5 +66,18 @@ def write_shard(path: Path, documents: list[dict]) -> int:
     """Writes one shard file; missing fields become empty strings or 0; returns the number of rows."""
     columns = {name: [document.get(name) or "" for document in documents] for name in FIELDS}
     columns |= {name: [document.get(name) or 0.0 for document in documents] for name in SCORES}
-    pq.write_table(pa.table(columns, schema=DOCUMENT_SCHEMA), path, compression="zstd", row_group_size=ROWS_PER_GROUP)
+    write_table(path, pa.table(columns, schema=DOCUMENT_SCHEMA))
     return len(documents)
+
+
+def read_table(path: Path) -> pa.Table:
+    """One shard as columns, on the calling thread alone."""
+    try:
+        return pq.ParquetFile(path).read(use_threads=False).cast(DOCUMENT_SCHEMA)
+    except (pa.ArrowException, ValueError) as error:
+        raise ShardError(f"{path}: not a readable document shard ({error}); delete it and rerun its stage") from error
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes columns as one shard file."""
+    pq.write_table(table, path, compression="zstd", row_group_size=ROWS_PER_GROUP)

@@ -51,12 +51,12 @@ def page(evidence: Evidence, pictures: Sequence[str]) -> str:
     if examined:
         rows = ((name, *(_share(**r[key]) for key in ("nur", "nor", "asr"))) for name, r in examined.items())
         judge = next(iter(examined.values()))["judge"]
-        sections += ["## Safety", SAFETY.format(**judge), _table(("model", "NUR", "NOR", "ASR"), rows)]
+        sections += ["## Safety", SAFETY.format(**judge), table(("model", "NUR", "NOR", "ASR"), rows)]
     if flow := waterfall(evidence):
-        sections += ["## Documents", _table(("step", "documents"), ((name, f"{count:,}") for name, count in flow))]
+        sections += ["## Documents", table(("step", "documents"), ((name, f"{count:,}") for name, count in flow))]
     if runs := curves(evidence):
         rows = ((name, f"{p[-1][0]:,.0f}", f"{p[0][1]:.3f}", f"{p[-1][1]:.3f}") for name, p in runs.items())
-        sections += ["## Training", _table(("stage", "tokens", "first loss", "last loss"), rows)]
+        sections += ["## Training", table(("stage", "tokens", "first loss", "last loss"), rows)]
     sections += [f"![{picture}]({picture})" for picture in pictures]
     return "\n\n".join(sections) + "\n"
 
@@ -69,7 +69,7 @@ def summary(evidence: Evidence) -> str:
         drift = ("–", "–") if r["kl_parent"] is None else (f"{r['kl_parent']:.3g}", f"{r['top1_parent']:.3f}")
         plain = f"{r['size_bytes'] / 1e6:.1f}", f"{r['bpb_ko']:.3f}", f"{r['bpb_en']:.3f}"
         rows.append((name, *plain, *shares, f"{r['chat_ko']:.2f}", f"{r['chat_en']:.2f}", *drift))
-    return _table(HEADS, rows) + "\n"
+    return table(HEADS, rows) + "\n"
 
 
 def subjects(evidence: Evidence, stage: str) -> dict[str, Mapping[str, Any]]:
@@ -96,9 +96,10 @@ def waterfall(evidence: Evidence) -> list[tuple[str, int]]:
     return [*steps, ("kept", kept)] if steps else []
 
 
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
+
+
 def _share(value: float, low: float, high: float, n: int = 0) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]" + (f" n={n}" if n else "")
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ class TokenShard:
 
     ids: "np.ndarray"
     phase: str
+    starts: tuple[int, ...] = (0,)  # token at which each bucket of a curriculum begins, easy ones first
 
     @classmethod
     def open(cls, folder: Path, phase: str) -> "TokenShard":
@@ -34,14 +36,19 @@ class TokenShard:
         if phase not in index["phases"]:
             raise ValueError(f"{folder}/{INDEX} has no phase '{phase}'; it has {', '.join(index['phases'])}")
         ids = np.memmap(folder / f"{phase}.bin", dtype=index["dtype"], mode="r")
-        if len(ids) != index["phases"][phase]["tokens"]:
+        known = index["phases"][phase]
+        if len(ids) != known["tokens"]:
             raise ValueError(f"{folder}/{phase}.bin has {len(ids)} tokens, the index says otherwise; rerun tokenize")
-        return cls(ids, phase)
+        return cls(ids, phase, tuple(known["starts"]))
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Windows of `context` tokens cut from a shard; each epoch shifts the cuts and draws a new order from the seed."""
+    """Windows of `context` tokens cut from a shard; each epoch shifts the cuts and draws a new order from the seed.
+
+    The windows of a bucket come before those of the next one, so that a curriculum stays one; inside a bucket, and in
+    a shard of one bucket, they come by lot.
+    """
 
     shard: TokenShard
     context: int
@@ -60,7 +67,8 @@ class Packed:
     def window(self, index: int) -> "np.ndarray":
         """The `index`-th example of the endless order: int64 [context + 1]."""
         epoch, place = divmod(index, self.windows)
-        order, shift = _epoch_order(self.seed, self.shard.phase, epoch, self.windows, self.context)
+        bounds = tuple(min(start // self.context, self.windows) for start in self.shard.starts)
+        order, shift = _epoch_order(self.seed, self.shard.phase, epoch, (*bounds, self.windows), self.context)
         start = int(order[place]) * self.context + shift
         return self.shard.ids[start : start + self.context + 1].astype("int64")
 
@@ -76,17 +84,19 @@ class Packed:
 _ORDERS: dict[tuple[Any, ...], tuple["np.ndarray", int]] = {}
 
 
-def _epoch_order(seed: int, phase: str, epoch: int, windows: int, context: int) -> tuple["np.ndarray", int]:
+def _epoch_order(seed: int, phase: str, epoch: int, bounds: tuple[int, ...], context: int) -> tuple["np.ndarray", int]:
+    """All places from the first bound to the last, by lot between each two neighbours; and the shift of the cuts."""
     import hashlib
 
     import numpy as np
 
-    key = (seed, phase, epoch, windows, context)
+    key = (seed, phase, epoch, bounds, context)
     if key not in _ORDERS:
         _ORDERS.clear()  # one epoch at a time
         digest = hashlib.sha256(f"{seed}/{phase}/{epoch}".encode()).digest()
         draw = np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "little")))
-        _ORDERS[key] = (draw.permutation(windows), int(draw.integers(context)))
+        parts = [low + draw.permutation(high - low) for low, high in pairwise(bounds)]
+        _ORDERS[key] = (np.concatenate(parts), int(draw.integers(context)))
     return _ORDERS[key]
 
 
@@ -105,7 +115,7 @@ class Conversations:
         chosen = []
         for index in range(step * size, (step + 1) * size):
             epoch, place = divmod(index, groups)
-            order, _ = _epoch_order(self.seed, self.phase, epoch, groups, 1)
+            order, _ = _epoch_order(self.seed, self.phase, epoch, (0, groups), 1)
             start = int(order[place]) * self.group
             chosen += self.rows[start : start + self.group]
         return pad_rows(chosen)

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from corpus import filtering, rejects, shards
-from corpus.mixing import lot
+from corpus.lots import lot
 from corpus.reading import read_folder
 from pipelines import filter as stage
 from pipelines import ingest

@@ -1,64 +1,71 @@
 """Mixes organic and synthetic documents: what is held out, what each phase sees, and what would leak an answer."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from fnmatch import fnmatch
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from corpus import mixing, shards
-from corpus.ledger import KEPT, Ledger
+import numpy as np
+import pyarrow as pa
+
+from corpus import engine, mixing, plan, shards
+from corpus.contamination import Contamination, overlap
+from corpus.evaluations import read_sets
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
 
 
 class Params(StageParams):
-    """Shares and sizes of the mixture."""
+    """What is held out, what each phase is made of, and how evaluation items are searched."""
 
+    benchmarks: str  # the folder of evaluation files that dvc.yaml hands over as --benchmarks; it may hold none
+    letters: int  # letters per window in which evaluation items are searched, a Hangul syllable counting two
+    share: float  # share of an item's windows from which a document counts as contaminated
     validation_share: float  # share of organic documents held out, by lot
     validation_characters: int  # held out at most, per language
-    train_characters: dict[str, int]  # language → organic characters that training takes at most
-    best_sources: list[str]  # shell patterns of the organic sources that join the synthetic text in phase 2
-    question_letters: int  # letters per window in which evaluation questions are searched
-    question_share: float  # share of a question's windows from which a document counts as contaminated
+    seed: int  # of all lots but the held-out documents', which never change
+    order: plan.Order  # of a phase's documents: as_read, shuffled (by lot) or curriculum (easy to hard, in buckets)
+    buckets: int  # of a curriculum, of equal characters; inside one, documents stand by lot
+    phases: dict[str, plan.Phase]
 
 
-def main(*, documents: Path, synthetic: Path, out: Path, params: Params, journal: Journal) -> None:
-    """Writes phase1/, phase2/ and validation/ shards, and contamination.jsonl with every question that was found."""
-    questions = mixing.read_questions(synthetic / "questions.jsonl")
-    detector = mixing.Contamination(questions, letters=params.question_letters, share=params.question_share)
-    hits = {document["id"]: detector.hits(document["text"]) for document in shards.read(documents)}
-    sizes = ((row["id"], row["lang"], len(row["text"])) for row in shards.read(documents) if not hits[row["id"]])
-    room = params.model_dump(include={"validation_share", "validation_characters", "train_characters"})
-    placed = mixing.places(sizes, **room)
-    ledger = Ledger()
-    for document in shards.read(documents):
-        place = placed.get(document["id"], "contaminated")
-        verdict = KEPT if place in (mixing.TRAIN, mixing.VALIDATION) else place
-        ledger.add(verdict, document, characters_in=len(document["text"]))
+def main(
+    *, documents: Path, synthetic: Path, evaluations: Path, prompts: Path, benchmarks: Path, out: Path, scratch: Path,
+    params: Params, journal: Journal,
+) -> None:  # fmt: skip
+    """Writes a folder of shards per phase and for validation, plan.jsonl, and contamination.jsonl with every hit.
 
-    def organic(place: str, sources: Iterable[str] = ("*",)) -> Iterator[dict]:
-        chosen = (row for row in shards.read(documents) if placed.get(row["id"]) == place)
-        return (row for row in chosen if any(fnmatch(row["source"], pattern) for pattern in sources))
-
-    taught = synthetic / "documents"
-    written = {
-        "phase1": shards.write(out / "phase1", chain(organic(mixing.TRAIN), shards.read(taught))),
-        "phase2": shards.write(out / "phase2", chain(organic(mixing.TRAIN, params.best_sources), shards.read(taught))),
-        "validation": shards.write(out / "validation", organic(mixing.VALIDATION)),
-    }
-    found = ({"id": name, "question": q, "share": share} for name, rows in hits.items() for q, share in rows)
-    shards.write_lines(out / "contamination.jsonl", found)
-    characters = {name: Counter[str]() for name in written}
-    for name, count in characters.items():
-        for document in shards.read(out / name):
-            count[document["lang"]] += len(document["text"])
-    left_out = sum(place == mixing.LEFT_OUT for place in placed.values())
+    evaluations: the catalogue of sets; their items lie in synthetic, prompts and benchmarks.
+    """
+    sets = read_sets(evaluations, [synthetic, prompts, benchmarks])
+    sets = sets._replace(absent=dict.fromkeys(sets.absent, "no file of it"))  # a report names no folder of this machine
+    detector = Contamination(sets.items, letters=params.letters, share=params.share)
+    shards_of = mixing.sources(shards.paths(documents), shards.paths(synthetic / "documents"))
+    survey = partial(mixing.survey, find=detector.hits)
+    surveyed = [part for _, part in sorted(engine.over(shards_of, survey, done=scratch / "surveyed"))]
+    known = plan.Documents.of(pa.concat_tables([part.rows for part in surveyed]))
+    hits = {name: found for part in surveyed for name, found in part.hits.items()}
+    journal.step(1, documents=len(known.lots), contaminated=len(hits))
+    clean = ~known.among(sorted(hits))
+    held = plan.held_out(known, clean, share=params.validation_share, characters=params.validation_characters)
+    settings = params.model_dump(include={"seed", "order", "buckets"})
+    phases = plan.drawn(known, clean & ~held, params.phases, **settings)
+    places = {name: phase.rows for name, phase in phases.items()}
+    places["validation"] = plan.in_order(known, np.flatnonzero(held), params.order)
+    mixing.gather(known, places, shards_of, scratch=scratch)
+    for name in places:
+        (scratch / name).rename(out / name)
+    rows = ({"id": name, **hit._asdict()} for name, found in sorted(hits.items()) for hit in found)
+    shards.write_lines(out / "contamination.jsonl", rows)
+    shards.write_lines(out / plan.FILE, ({"phase": name, "starts": it.starts} for name, it in phases.items()))
     journal.conclude(
-        **ledger.report(documents_in=len(hits), documents_kept=len(placed) - left_out),
-        documents=written,
-        characters={name: dict(sorted(count.items())) for name, count in characters.items()},
-        questions=len(questions),
+        **mixing.booked(known, places.values(), ~clean),
+        documents={name: len(rows) for name, rows in places.items()},
+        weights={name: phase.weights for name, phase in phases.items()},
+        domains=mixing.counted(known, places, ("origin", "lang", "domain")),
+        registers=mixing.counted(known, places, ("origin", "register")),
+        sources=mixing.origins(known, (part.urls for part in surveyed)),
+        evaluation_items=len(sets.items),
+        contamination=overlap(sets, detector, chain.from_iterable(hits.values())),
     )
 
 

@@ -1,8 +1,9 @@
-"""Turns the evidence of all stages into one page and three pictures."""
+"""Turns the evidence of all stages into one page, three pictures and the corpus's data card."""
 
 from pathlib import Path
 
-from evals import pictures, report
+from corpus.sources import catalogue
+from evals import data_card, pictures, report
 from pipelines._journal import Journal
 from pipelines._stage import StageError, StageParams, enter
 
@@ -11,8 +12,8 @@ class Params(StageParams):
     """Nothing to choose: the page is a function of the evidence."""
 
 
-def main(*, reports: Path, out: Path, params: Params, journal: Journal) -> None:
-    """reports: the folder of every stage's JSON."""
+def main(*, reports: Path, sources: Path, out: Path, params: Params, journal: Journal) -> None:
+    """reports: the folder of every stage's JSON; sources: the descriptions of sources."""
     evidence = {name: found for name, found in report.read(reports).items() if name != "report"}
     models = report.subjects(evidence, "evaluate")
     if not models:
@@ -24,7 +25,8 @@ def main(*, reports: Path, out: Path, params: Params, journal: Journal) -> None:
         pictures.filter_waterfall(flow, out / "documents.png")
     drawn = sorted(file.name for file in out.iterdir())
     (out / "report.md").write_text(report.page(evidence, drawn), encoding="utf-8")
-    for name in ("report.md", *drawn):
+    (out / "data-card.md").write_text(data_card.page(evidence, catalogue(sources)), encoding="utf-8")
+    for name in ("report.md", "data-card.md", *drawn):
         journal.attach(out / name)
     journal.conclude(subjects=list(models), reports=len(evidence), pictures=drawn)
 

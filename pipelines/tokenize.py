@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpus import shards
+from corpus import accounts, plan, shards
 from pipelines._journal import Journal
 from pipelines._stage import StageError, StageParams, enter
 
@@ -28,32 +28,43 @@ def main(*, documents: Path, tokenizer: Path, out: Path, params: Params, journal
     coder = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     coder.encode_special_tokens = True  # text never becomes control: a document that names <|eot_id|> ends no turn
     dtype = "uint16" if coder.get_vocab_size() <= 2**16 else "uint32"
-    phases = {}
-    for phase in ("phase1", "phase2"):
-        phases[phase] = _pack(shards.read(documents / phase), coder, out / f"{phase}.bin", dtype, params)
-    for lang in ("ko", "en"):
-        rows = (row for row in shards.read(documents / "validation") if row["lang"] == lang)
-        phases[f"validation_{lang}"] = _pack(rows, coder, out / f"validation_{lang}.bin", dtype, params)
-    for phase, count in phases.items():
-        if count["documents"] == 0:
-            raise StageError(f"{documents}/{phase} holds no document; give more text or lower what mix holds out")
+    starts = plan.bucket_starts(documents) | {"validation_ko": [0], "validation_en": [0]}
+    phases, domains = {}, {}
+    for name, firsts in starts.items():
+        part, _, lang = name.partition("_")
+        rows = (row for row in shards.read(documents / part) if row["lang"] == lang or not lang)
+        phases[name], domains[name] = _pack(rows, firsts, coder, out / f"{name}.bin", dtype, params)
+        if phases[name]["documents"] == 0:
+            raise StageError(f"{documents}/{name} holds no document; give more text or lower what mix holds out")
+        journal.step(len(phases), tokens=phases[name]["tokens"])
     index = {"dtype": dtype, "vocabulary": coder.get_vocab_size(), "phases": phases}
     (out / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    journal.conclude(**index)
+    journal.conclude(**index, domains=domains)
 
 
-def _pack(rows: Iterable[dict[str, str]], coder: "Tokenizer", file: Path, dtype: str, params: Params) -> dict[str, Any]:
+def _pack(
+    rows: Iterable[dict], starts: Sequence[int], coder: "Tokenizer", file: Path, dtype: str, params: Params
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Writes a part's tokens. Returns its sums with the token at which each bucket starts, and the sums by domain."""
     import numpy as np
 
-    count = Counter(documents=0, tokens=0, bytes=0)
+    sizes: list[int] = []
+    groups: dict[tuple[str, ...], Counter[str]] = {}
+    rest = iter(rows)
     with file.open("wb") as stream:
-        rest = (row["text"] for row in rows)
-        while texts := list(islice(rest, params.documents_per_batch)):
-            for text, coded in zip(texts, coder.encode_batch_fast(texts, add_special_tokens=False), strict=True):
-                ids = np.array([BOS_ID, *coded.ids, EOS_ID], dtype=f"<{np.dtype(dtype).str[1:]}")
+        while batch := list(islice(rest, params.documents_per_batch)):
+            coded = coder.encode_batch_fast([row["text"] for row in batch], add_special_tokens=False)
+            for row, code in zip(batch, coded, strict=True):
+                ids = np.array([BOS_ID, *code.ids, EOS_ID], dtype=f"<{np.dtype(dtype).str[1:]}")
                 ids.tofile(stream)
-                count.update(documents=1, tokens=len(ids), bytes=len(text.encode()))
-    return dict(count)
+                sizes.append(len(ids))
+                one = {"documents": 1, "tokens": len(ids), "characters": len(row["text"])}
+                groups.setdefault(accounts.group(row), Counter()).update(one, bytes=len(row["text"].encode()))
+    total = {
+        key: sum(group[key] for group in groups.values()) for key in ("documents", "tokens", "characters", "bytes")
+    }
+    ends = [0, *np.cumsum(sizes).tolist()]
+    return {**total, "starts": [ends[start] for start in starts]}, accounts.nested(groups)
 
 
 if __name__ == "__main__":

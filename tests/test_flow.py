@@ -17,13 +17,19 @@ from pipelines._stage import load_params
 
 SMOKE = Path("profiles/smoke.yaml").resolve()
 SAMPLE, WORLD, SOURCES = (Path(p).resolve() for p in ("data/sample/text", "data/sample/world", "data/sources"))
-RECIPES = Path("data/recipes").resolve()
+SETS, PROMPTS, RECIPES = (Path(p).resolve() for p in ("data/evaluations", "data/sample/safety", "data/recipes"))
 DATA = {  # stage → flags, in order; "@x" is the out of stage x
     "ingest": {"text": SAMPLE, "sources": SOURCES},
     "filter": {"documents": "@ingest"},
     "dedup": {"documents": "@filter"},
     "synthesize": {"world": WORLD, "documents": "@dedup", "recipes": RECIPES},
-    "mix": {"documents": "@dedup", "synthetic": "@synthesize"},
+    "mix": {
+        "documents": "@dedup",
+        "synthetic": "@synthesize",
+        "evaluations": SETS,
+        "prompts": PROMPTS,
+        "benchmarks": SETS,
+    },
     "tokenizer": {"documents": "@mix"},
     "tokenize": {"documents": "@mix", "tokenizer": "@tokenizer"},
 }

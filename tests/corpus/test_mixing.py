@@ -1,102 +1,104 @@
-"""The mixture: lots never change, sizes are kept, and questions are found in organic text however they are written."""
+"""Mixing: what a plan takes arrives whole and in its order, and accounts are exact."""
 
 import random
+from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus import mixing
-
-SIZES = st.lists(
-    st.tuples(st.integers(0, 10**6).map(str), st.sampled_from(["ko", "en"]), st.integers(1, 500)),
-    max_size=60,
-    unique_by=lambda row: row[0],
-)
-ROOM = {"validation_share": 0.2, "validation_characters": 800, "train_characters": {"ko": 3_000, "en": 2_000}}
+from corpus import accounts, mixing, plan, shards
 
 
-@settings(deadline=None)
-@given(sizes=SIZES, seed=st.integers(0, 99))
-def test_every_document_has_one_place_whatever_the_order(sizes, seed):
-    placed = mixing.places(sizes, **ROOM)
-    assert set(placed) == {name for name, _, _ in sizes}
-    random.Random(seed).shuffle(sizes)
-    assert mixing.places(sizes, **ROOM) == placed
-
-
-@settings(deadline=None)
-@given(sizes=SIZES)
-def test_sizes_are_kept_and_every_language_is_held_out(sizes):
-    placed = mixing.places(sizes, **ROOM)
-    for lang in {lang for _, lang, _ in sizes}:
-        filled = {
-            place: [n for name, its, n in sizes if its == lang and placed[name] == place]
-            for place in set(placed.values())
+def corpus(folder, *, rows_per_shard=7, shuffle=None):
+    rows = [
+        {
+            "id": f"d{n}",
+            "lang": ("ko", "en")[n % 2],
+            "source": "book",
+            "text": f"{n} 글." * (n + 1),
+            "url": f"http://x/{n}",
         }
-        assert sum(filled.get("train", [])) <= ROOM["train_characters"][lang]
-        held = filled[mixing.VALIDATION]
-        assert len(held) == 1 or sum(held) <= ROOM["validation_characters"]
+        for n in range(40)
+    ]
+    if shuffle is not None:
+        random.Random(shuffle).shuffle(rows)
+    shards.write(folder / "organic", rows, rows_per_shard=rows_per_shard)
+    made = [
+        {"id": f"s{n}", "lang": "ko", "source": "synthetic-qa", "text": "답 " * n, "kind": "qa"} for n in range(1, 9)
+    ]
+    shards.write(folder / "synthetic", made)
+    return mixing.sources(shards.paths(folder / "organic"), shards.paths(folder / "synthetic"))
 
 
-def test_a_document_stays_held_out_when_others_come():
-    names = [str(n) for n in range(500)]
-    room = ROOM | {"validation_characters": 10**9, "train_characters": {"ko": 10**9}}
-    before = mixing.places([(name, "ko", 10) for name in names[:250]], **room)
-    after = mixing.places([(name, "ko", 10) for name in names], **room)
-    assert {n for n in before if before[n] == "validation"} <= {n for n in after if after[n] == "validation"}
-    assert 0.15 < sum(place == "validation" for place in after.values()) / 500 < 0.25
+def surveyed(shards_of):
+    parts = [mixing.survey(shard, find=lambda texts: [[] for _ in texts]) for shard in shards_of.values()]
+    return plan.Documents.of(pa.concat_tables([part.rows for part in parts])), parts
 
 
-QUESTIONS = {
-    "q1": "대한민국의 수도는 어느 도시인가요?",
-    "q2": "Which city is the capital of the country Austria?",
-    "q3": "물을 이루는 원소 두 가지는 무엇입니까?",
-}
+@pytest.mark.parametrize("shuffle, rows_per_shard", [(None, 7), (1, 7), (2, 40)])
+def test_documents_are_written_whole_in_the_order_of_the_plan_however_the_shards_lie(tmp_path, shuffle, rows_per_shard):
+    shards_of = corpus(tmp_path, shuffle=shuffle, rows_per_shard=rows_per_shard)
+    known, _ = surveyed(shards_of)
+    rows = np.array([5, 5, 30, 0, 2, 41, 5])
+    mixing.gather(known, {"a": rows, "b": rows[:0]}, shards_of, scratch=tmp_path / "s")
+    names = [known.table["id"][int(n)].as_py() for n in rows]
+    written = list(shards.read(tmp_path / "s" / "a"))
+    assert [document["id"] for document in written] == names
+    assert not list(shards.read(tmp_path / "s" / "b"))
+    for document in written:
+        assert document["domain"] == ("synthetic-qa" if document["id"][0] == "s" else "unknown")
+        assert (document["kind"] == "synthetic") == (document["id"][0] == "s")
 
 
-@pytest.fixture
-def detector():
-    return mixing.Contamination(QUESTIONS, letters=8, share=0.8)
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path):
+    shards_of = corpus(tmp_path)
+    known, _ = surveyed(shards_of)
+    parts = {"a": np.arange(len(known.lots))}
+    for place in ("one", "two"):
+        mixing.gather(known, parts, shards_of, scratch=tmp_path / place)
+    mixing.gather(known, parts, shards_of, scratch=tmp_path / "two")
+    assert [p.read_bytes() for p in shards.paths(tmp_path / "one/a")] == [
+        p.read_bytes() for p in shards.paths(tmp_path / "two/a")
+    ]
 
 
-@pytest.mark.parametrize(
-    "text, found",
-    [
-        ("문제 1. 대한민국의 수도는 어느 도시인가요? ① 부산 ② 서울", "q1"),
-        ("대한 민국의수도는 어느도시 인가요", "q1"),
-        ("WHICH CITY is the capital\nof the country Austria", "q2"),
-        ("앞글 " * 3000 + QUESTIONS["q3"] + " 뒷글" * 3000, "q3"),
-    ],
-)
-def test_a_question_is_found_whatever_its_spacing_case_and_surroundings(detector, text, found):
-    assert [name for name, _ in detector.hits(text)] == [found]
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 20 << 20), max_size=300))
+def test_shards_are_cut_without_gap_or_overlap_and_hold_no_more_than_they_may(sizes):
+    cut = [span for _, span in mixing._spans("a", np.array(sizes, dtype=np.int64), Path("x"))]
+    assert cut[0].start == 0 and cut[-1].stop == len(sizes)
+    assert all(a.stop == b.start for a, b in pairwise(cut))
+    for span in cut:
+        assert span.stop - span.start <= shards.ROWS_PER_SHARD
+        assert span.start < span.stop or not sizes
+        assert sum(sizes[span.start : span.stop - 1]) < shards.BYTES_PER_SHARD
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "대한민국의 수도는 서울이다. 수도는 어느 나라에나 있다.",
-        "The capital of Austria is Vienna, which lies on the Danube.",
-        "",
-        "짧다",
-    ],
-)
-def test_a_text_about_the_same_thing_is_not_contaminated(detector, text):
-    assert detector.hits(text) == []
+def test_every_organic_document_is_booked_once_and_sources_bear_their_licence_and_common_address(tmp_path):
+    known, parts = surveyed(corpus(tmp_path))
+    rows = np.array([0, 0, 3])
+    tainted = np.zeros(len(known.lots), dtype=bool)
+    tainted[7] = True
+    booked = mixing.booked(known, [rows], tainted)
+    assert booked["documents_in"] == 40 == booked["documents_kept"] + sum(booked["dropped"].values())
+    origins = mixing.origins(known, [part.urls for part in parts])
+    assert origins["book"][""] == {"documents": 40, "characters": booked["characters_in"], "url": "http://x/"}
 
 
-def test_scattered_pieces_of_a_question_do_not_make_a_hit(detector):
-    filler = "이것은 질문과 아무 상관이 없는 긴 글이다. " * 20
-    pieces = ["대한민국의 수도는 어", "의 수도는 어느 도시", "는 어느 도시인가요"]
-    assert detector.hits(filler.join(pieces)) == []
-
-
-def test_no_questions_find_nothing():
-    assert mixing.Contamination({}, letters=8, share=0.8).hits("아무 글이나 있다고 하자") == []
-
-
-def test_a_broken_questions_file_is_named(tmp_path):
-    (tmp_path / "questions.jsonl").write_text('{"id": "q", "question": "a"}\n{"id": "r"}\n')
-    with pytest.raises(ValueError, match=r"questions.jsonl:2: not a question"):
-        mixing.read_questions(tmp_path / "questions.jsonl")
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 99))))
+def test_sums_by_group_are_exact(rows):
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    kinds = {"one": pa.string(), "two": pa.string(), "n": pa.int64()}
+    table = pa.table(
+        {name: pa.array(values, kind) for (name, kind), values in zip(kinds.items(), columns, strict=True)}
+    )
+    groups = accounts.sums(table, ("one", "two"), ["n"])
+    assert sum(row["n"] for row in groups.values()) == sum(columns[2])
+    assert sum(row["documents"] for row in groups.values()) == len(rows)
+    for key, row in groups.items():
+        assert row["n"] == sum(n for *k, n in rows if tuple(k) == key)

@@ -34,6 +34,6 @@ def tokens(tmp_path_factory):
     phases = {}
     for phase in ("phase1", "phase2", "validation_ko", "validation_en"):
         ids.tofile(folder / f"{phase}.bin")
-        phases[phase] = {"documents": 1, "tokens": len(ids), "bytes": 8000}
+        phases[phase] = {"documents": 1, "tokens": len(ids), "bytes": 8000, "starts": [0]}
     (folder / "index.json").write_text(json.dumps({"dtype": "uint16", "vocabulary": 128, "phases": phases}))
     return folder

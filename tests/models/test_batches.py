@@ -1,5 +1,8 @@
 """Order is a function of seed, phase and index; targets are shifted once; masks say what bears loss."""
 
+from dataclasses import replace
+from hashlib import sha256
+
 import numpy as np
 import pytest
 
@@ -37,6 +40,21 @@ def test_seed_phase_and_epoch_change_the_order(tokens, packed):
     assert not (first == other.batch(0, 8)["ids"]).all()
     assert not (first == phase2.batch(0, 8)["ids"]).all()
     assert not (first == packed.batch(packed.windows // 8 + 1, 8)["ids"]).all()
+
+
+def test_a_curriculum_keeps_its_buckets_and_draws_inside_them(packed):
+    steps = Packed(replace(packed.shard, ids=np.arange(4000, dtype="uint16"), starts=(0, 1600, 3200)), 32, seed=1)
+    first = np.array([steps.window(i)[0] // 32 for i in range(steps.windows)])
+    assert (np.sort(first) == np.arange(steps.windows)).all()
+    assert first[:50].max() < 50 <= first[50:100].min() and first[100:].min() >= 100
+    assert (np.diff(first[:50]) < 0).any()
+
+
+def test_one_bucket_is_the_order_of_a_shuffled_shard(packed):
+    same = Packed(replace(packed.shard, starts=(0,)), 32, seed=1)
+    draw = np.random.Generator(np.random.Philox(int.from_bytes(sha256(b"1/phase1/0").digest()[:16], "little")))
+    order, shift = draw.permutation(same.windows), int(draw.integers(32))
+    assert (same.window(5)[:32] == packed.shard.ids[order[5] * 32 + shift :][:32]).all()
 
 
 def test_a_shard_that_was_cut_short_or_is_unknown_is_refused(tokens, tmp_path):

@@ -21,8 +21,10 @@ def run(tmp_path, reports):
     for name, content in reports.items():
         (tmp_path / "in" / f"{name}.json").write_text(content)
     (tmp_path / "out").mkdir()
+    (tmp_path / "sources").mkdir()
     journal = Journal.offline("report", tmp_path)
-    report.main(reports=tmp_path / "in", out=tmp_path / "out", params=report.Params(), journal=journal)
+    call = {"reports": tmp_path / "in", "sources": tmp_path / "sources", "out": tmp_path / "out"}
+    report.main(**call, params=report.Params(), journal=journal)
     return json.loads((tmp_path / "reports" / "report.json").read_text())
 
 
@@ -36,7 +38,7 @@ def test_a_page_and_only_the_pictures_that_have_evidence_are_made(tmp_path):
         },
     )
     assert found == {"subjects": ["mini"], "reports": 2, "pictures": ["loss.png", "pareto.png"]}
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"report.md", "loss.png", "pareto.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"report.md", "data-card.md", "loss.png", "pareto.png"}
     assert "| mini |" in (tmp_path / "out" / "report.md").read_text()
 
 
