@@ -137,22 +137,22 @@ def language_model(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         context = grams.codes[order - 2][places[first] - 1]
         kept = count >= order - 1
         counted.append((code[kept], context[kept], count[kept], np.full(kept.sum(), order)))
-    code, context, count, order = (np.concatenate(column) for column in zip(*counted, strict=True))
-    ranking = np.lexsort((code, order, -count))
+    code, context, count, orders = (np.concatenate(column) for column in zip(*counted, strict=True))
+    ranking = np.lexsort((code, orders, -count))
     bucket = scoring.bucket(code[ranking], CELLS)
     _, winners = np.unique(bucket, return_index=True)
     chosen = np.sort(ranking[winners])
-    code, context, count, order = code[chosen], context[chosen], count[chosen], order[chosen]
+    code, context, count, orders = code[chosen], context[chosen], count[chosen], orders[chosen]
     totals = [
         dict(zip(*map(np.ndarray.tolist, np.unique(grams.codes[n], return_counts=True)), strict=True))
         for n in range(scoring.ORDERS)
     ]
-    total = np.array([totals[n - 2][key] for n, key in zip(order.tolist(), context.tolist(), strict=True)])
+    total = np.array([totals[n - 2][key] for n, key in zip(orders.tolist(), context.tolist(), strict=True)])
     share_of = np.maximum(count - DISCOUNT, 0.25) / total
     left = [dict.fromkeys(table, 1.0) for table in totals]
-    for n, key, part in zip(order.tolist(), context.tolist(), share_of.tolist(), strict=True):
+    for n, key, part in zip(orders.tolist(), context.tolist(), share_of.tolist(), strict=True):
         left[n - 2][key] -= part
-    back_off = np.array([left[n - 1].get(key, 1.0) for n, key in zip(order.tolist(), code.tolist(), strict=True)])
+    back_off = np.array([left[n - 1].get(key, 1.0) for n, key in zip(orders.tolist(), code.tolist(), strict=True)])
     cells = np.zeros(CELLS, np.uint32)
     packed = scoring.fingerprint(code).astype(np.uint32) << 16 | _tenths(share_of) << 8 | _tenths(back_off)
     cells[scoring.bucket(code, CELLS)] = packed
@@ -190,7 +190,7 @@ def sentence_head(labelled: list[tuple[str, bool, bool]], clean: list[Example]) 
     return _packed([_fit(x, np.array([toxic for _, toxic in said]))], orders, power)
 
 
-def _features(texts: list[str], buckets: int, orders: tuple[int, ...], power: float):  # type: ignore[no-untyped-def]
+def _features(texts: list[str], buckets: int, orders: tuple[int, ...], power: float):
     from scipy.sparse import csr_matrix, vstack
 
     parts = []
@@ -205,7 +205,7 @@ def _features(texts: list[str], buckets: int, orders: tuple[int, ...], power: fl
     return vstack(parts).tocsr(), orders, power
 
 
-def _fit(x, y: np.ndarray) -> tuple[np.ndarray, float]:  # type: ignore[no-untyped-def]
+def _fit(x, y: np.ndarray) -> tuple[np.ndarray, float]:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=3.0, max_iter=300, solver="lbfgs").fit(x, y)

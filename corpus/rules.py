@@ -157,12 +157,12 @@ def judge(cleaned: list[Cleaned], raw_characters: list[int], policy: Policy, *, 
             {name: column[index] for name, column in scores._asdict().items()},
         )
         verdicts[place] = verdicts[place]._replace(scores=found)
-        measured = (
+        told = (
             Measured("improbable", "perplexity", found["perplexity"], 0, limits.max_perplexity),
             Measured("poor", "quality", found["quality"], policy.min_quality, 1),
             Measured("toxic", "toxicity", found["toxicity"], 0, policy.max_toxicity),
         )
-        refuse((place, one) for one in measured)
+        refuse((place, one) for one in told)
     return verdicts
 
 

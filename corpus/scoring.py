@@ -98,7 +98,8 @@ class Judges:
         parts = [self._score(chunk) for chunk in chunks(texts)]
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 6
         names = [list(map(str, column)) for column in columns[3:]]
-        return Scores(*(column.astype(np.float64).round(6) for column in columns[:3]), *names)
+        perplexity, quality, toxicity = (column.astype(np.float64).round(6) for column in columns[:3])
+        return Scores(perplexity, quality, toxicity, *names)
 
     def _score(self, texts: list[str]) -> list[np.ndarray]:
         grams, folded = read(texts)
@@ -140,7 +141,7 @@ def load(folder: Path) -> Judges:
         )
         for name in ("document", "sentence")
     ]
-    return Judges(LanguageModel(arrays["unigrams"], arrays["cells"]), *heads, card["labels"])
+    return Judges(LanguageModel(arrays["unigrams"], arrays["cells"]), heads[0], heads[1], card["labels"])
 
 
 def chunks(texts: list[str]) -> Iterator[list[str]]:
@@ -211,6 +212,6 @@ def classes() -> np.ndarray:
     table[0xAC00:0xD7A4] = np.arange(0x3000, 0x5BA4)
     table[0x3000:0x3040] = np.arange(0x5C00, 0x5C40)  # 「」《》
     table[0x3131:0x318F] = np.arange(0x5C40, 0x5C9E)  # ㅋㅋ
-    for number, (first, last) in enumerate(("ぁヿ", "㐀鿿", "🀀🿿", "��", "！ﾟ")):
-        table[ord(first) : ord(last) + 1] = 0x5CA0 + number
+    for number, ends in enumerate(("ぁヿ", "㐀鿿", "🀀🿿", "��", "！ﾟ")):
+        table[ord(ends[0]) : ord(ends[1]) + 1] = 0x5CA0 + number
     return table

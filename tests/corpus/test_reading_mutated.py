@@ -415,7 +415,8 @@ def test_a_folder_deeper_than_the_system_can_name_is_a_reading_error(tmp_path, m
 def grown(folder: Path) -> tuple[list[str], int]:
     """What a fresh process reads with a limit of 1 MiB, and by how many MiB its peak memory grows over the imports."""
     code = (
-        "import resource, sys; from pathlib import Path; import pyarrow.parquet; from corpus.reading import read_folder\n"
+        "import resource, sys; from pathlib import Path; import pyarrow.parquet\n"
+        "from corpus.reading import read_folder\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
         "for r in read_folder(Path(sys.argv[1]), max_record_bytes=1 << 20):\n"
@@ -431,7 +432,7 @@ def grown(folder: Path) -> tuple[list[str], int]:
 def test_a_line_of_a_hundred_megabytes_never_fills_the_memory(tmp_path, suffix):
     """The compressed ones are bombs: 128 MiB out of some kilobytes."""
     path = tmp_path / f"a.{suffix}"
-    opened = gzip.open(path, "wb", 1) if suffix == "jsonl.gz" else path.open("wb")
+    opened = gzip.open(path, "wb", 1) if suffix == "jsonl.gz" else path.open("wb")  # noqa: SIM115
     with opened, pa.output_stream(opened, compression="zstd" if suffix == "jsonl.zst" else None) as file:
         for _ in range(128):
             file.write(b"x" * (1 << 20))
