@@ -2,19 +2,16 @@
 
 import json
 import os
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
+
+from corpus.gzipped import PIECE, inflated
 
 TEXT_KEYS = ("text", "content", "document", "body")
 FORMATS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".txt", ".md")
-PIECE = 1 << 17  # bytes read, and at most as many decoded, at a time
-_MEMBER = b"\x1f\x8b\x08"  # how a gzip member begins (RFC 1952)
-_BACK = 1 << 12  # bytes of a next member that a decoder may take for its own before it notices
 Raw = bytes | Callable[[], object]  # a line, a text, or a parquet row, of which Python values are made later
 
 
@@ -83,7 +80,7 @@ def as_document(record: object, *, file: str, line: int, text_keys: tuple[str, .
         else "text_not_a_string" if not isinstance(text, str)
         else "nul_character" if "\0" in text
         else "empty_text" if not text or text.isspace()
-        else "lone_surrogate" if text != _string(text)
+        else "lone_surrogate" if not _writable(text)
         else None
     )  # fmt: skip
     if reason:
@@ -104,6 +101,13 @@ def with_distinct_ids(records: Iterator[dict | Quarantined]) -> Iterator[dict | 
                 record["id"] = f"{record['source']}/{name}#{seen[name]}"
             seen[record["id"]] = 1
         yield record
+
+
+def _writable(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _string(value: object) -> str:
@@ -192,7 +196,7 @@ def _raw_records(path: Path, limit: int) -> Iterator[tuple[Raw, Exception | None
                 yield file.read(limit + 1), None
             else:
                 pieces = iter(partial(file.read, PIECE), b"")
-                yield from _lines(_inflated(pieces) if path.suffix == ".gz" else pieces, limit)
+                yield from _lines(inflated(pieces) if path.suffix == ".gz" else pieces, limit)
 
 
 def _lines(pieces: Iterator[bytes | Exception], limit: int) -> Iterator[tuple[bytes, Exception | None]]:
@@ -212,68 +216,6 @@ def _lines(pieces: Iterator[bytes | Exception], limit: int) -> Iterator[tuple[by
         if len(rest) <= limit:
             rest += tail
     yield bytes(rest), None
-
-
-def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes | Exception]:
-    """The content of gzip members; behind damage it goes on with the next member whose beginning can be decoded."""
-    data, place, member, padded = b"", 0, 0, False  # raw bytes at hand, which comes next, where the member began
-    decoder: zlib._Decompress | None = zlib.decompressobj(31)
-    for piece in chain(pieces, [b""]):  # the last one says that nothing follows
-        gone = max(place - _BACK, 0)
-        data, place, member = data[gone:] + piece, place - gone, member - gone
-        if padded and place == member:
-            place = member = _behind_zeros(data, place)
-        while True:
-            if decoder is None:
-                place = member = _next_member(data, place)
-                if not data.startswith(_MEMBER, place):
-                    break
-                decoder = zlib.decompressobj(31)
-            before = decoder.copy()
-            damage: Exception | None = None
-            try:
-                content = decoder.decompress(data[place:], PIECE)
-                place = len(data) - len(decoder.unconsumed_tail) - len(decoder.unused_data)
-                if not piece and place > member and len(content) < PIECE and not decoder.eof:
-                    damage = EOFError("the file ends inside a gzip member")
-            except zlib.error as error:
-                content, place, damage = *_until_damage(before, data, place), error
-            if content:
-                yield content
-            if damage:
-                yield damage
-                decoder, place = None, max(place - _BACK, member + 1, 0)
-            elif decoder.eof:
-                decoder, padded, place = zlib.decompressobj(31), True, _behind_zeros(data, place)
-                member = place
-            elif len(content) < PIECE:
-                break
-
-
-def _behind_zeros(data: bytes, place: int) -> int:
-    return len(data) - len(data[place:].lstrip(b"\0"))
-
-
-def _until_damage(decoder: "zlib._Decompress", data: bytes, place: int) -> tuple[bytes, int]:
-    """What a decoder still gives, byte by byte, and the place of the byte that it cannot take."""
-    content = bytearray()
-    while True:
-        try:
-            content += decoder.decompress(data[place : place + 1])
-        except zlib.error:
-            return bytes(content), place
-        place += 1
-
-
-def _next_member(data: bytes, place: int) -> int:
-    """Where the next gzip member begins, or from where on to search once there are more data."""
-    while (place := data.find(_MEMBER, place)) >= 0:
-        try:
-            zlib.decompressobj(31).decompress(data[place : place + _BACK])
-            return place
-        except zlib.error:
-            place += 1
-    return max(len(data) - len(_MEMBER) + 1, 0)
 
 
 def _unpacked(path: Path) -> Iterator[bytes | Exception]:
