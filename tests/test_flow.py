@@ -17,10 +17,10 @@ from pipelines._stage import load_params
 
 SMOKE = Path("profiles/smoke.yaml").resolve()
 SAMPLE, WORLD, SOURCES = (Path(p).resolve() for p in ("data/sample/text", "data/sample/world", "data/sources"))
-SETS, PROMPTS = (Path(p).resolve() for p in ("data/evaluations", "data/sample/safety"))
+SETS, PROMPTS, JUDGES = (Path(p).resolve() for p in ("data/evaluations", "data/sample/safety", "data/judges"))
 DATA = {  # stage → flags, in order; "@x" is the out of stage x
     "ingest": {"text": SAMPLE, "sources": SOURCES},
-    "filter": {"documents": "@ingest"},
+    "filter": {"documents": "@ingest", "judges": JUDGES},
     "dedup": {"documents": "@filter"},
     "synthesize": {"world": WORLD},
     "mix": {
