@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from corpus import pii, scoring
-from corpus.cleaning import normalise, strip_markup
+from corpus import language, pii, scoring
+from corpus.cleaning import fenced, normalise, strip_markup
 from corpus.lots import lot
 
 PER_SOURCE = 700  # documents of one source that teach
-DOCUMENT_BUCKETS, SENTENCE_BUCKETS, CELLS = 1 << 15, 1 << 17, 1 << 18
+DOCUMENT_BUCKETS, SENTENCE_BUCKETS, PROGRAM_BUCKETS, CELLS = 1 << 15, 1 << 17, 1 << 15, 1 << 18
 LANGUAGE_MODEL_CHARACTERS = 12_000_000
 DISCOUNT = 0.75  # of absolute discounting
 _DOCS, _BOOK = ("technology", "formal", "documentation"), ("technology", "formal", "textbook")
@@ -71,8 +71,9 @@ def main() -> None:
     unigrams, cells = language_model([one.text for one in taught if one.source not in MESS | UNSEEN])
     document, labels = document_head(taught)
     sentence = sentence_head(comments(asked.data), [one for one in taught if one.source not in MESS])
-    card = {"arrays": ["cells", "document", "sentence", "unigrams"], "labels": labels}
-    for name, (weights, about) in {"document": document, "sentence": sentence}.items():
+    heads = {"document": document, "sentence": sentence, "program": program_head(taught)}
+    card = {"arrays": ["cells", "unigrams", *heads], "labels": labels}
+    for name, (weights, about) in heads.items():
         np.save(asked.out / f"{name}.npy", weights)
         card[name] = about
     np.save(asked.out / "unigrams.npy", unigrams)
@@ -188,6 +189,26 @@ def sentence_head(labelled: list[tuple[str, bool, bool]], clean: list[Example]) 
         said += [(line[:300], False) for line in sorted(lines, key=lot)[:3]]
     x, orders, power = _features([text for text, _ in said], SENTENCE_BUCKETS, (1, 2, 3, 4), 0.5)
     return _packed([_fit(x, np.array([toxic for _, toxic in said]))], orders, power)
+
+
+def program_head(taught: list[Example]) -> tuple[np.ndarray, dict]:
+    """The head for code: fenced code of manuals, bare and with prose as its comments, against documents, paragraphs."""
+    code, prose = [], []
+    for one in taught:
+        block, text = split_code(one.text)
+        paragraphs = sorted((line for line in text.split("\n") if 60 <= len(line) <= 400), key=lot)
+        prose += [text, *sorted(paragraphs, key=language.code_signs)[-5:], *paragraphs[:3]]
+        if one.source not in UNSEEN and len(block) > 60:
+            code += [block, block[: len(block) // 2]]
+            code += [f'{block[:800]}\n"""{line}"""\n{block[800:1600]}' for line in paragraphs[:2]]
+    x, orders, power = _features(code + prose, PROGRAM_BUCKETS, (1, 2, 3), 0.5)
+    return _packed([_fit(x, np.array([True] * len(code) + [False] * len(prose)))], orders, power)
+
+
+def split_code(text: str) -> tuple[str, str]:
+    """What stands in a text's fences, and the rest."""
+    parts = fenced(text)
+    return "\n\n".join("\n".join(part.strip().split("\n")[1:-1]) for part in parts[1::2]), "".join(parts[::2])
 
 
 def _features(texts: list[str], buckets: int, orders: tuple[int, ...], power: float):

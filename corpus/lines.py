@@ -1,8 +1,6 @@
 """Knows which lines of a page are its furniture: notices, menus, and lines that many documents of a source repeat."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -116,18 +114,6 @@ def drop(texts: list[str], lines: pa.Array, owners: np.ndarray, repeated: np.nda
             text = BLANK_LINES.sub("\n\n", "\n".join(kept)).strip()
         cleaned.append((text, float(lost[place] / max(sizes[place], 1))))
     return cleaned
-
-
-def matching(texts: list[str], pattern: str) -> Iterator[tuple[list[str], list[bool]]]:
-    """The lines of each text and which of them hold the pattern (RE2 syntax, case ignored).
-
-    All texts go through one call of arrow, which compiles the pattern once and searches in linear time.
-    """
-    split = [text.split("\n") for text in texts]
-    every = pa.array([line for lines in split for line in lines], pa.large_string())
-    flags = iter(pc.match_substring_regex(every, pattern, ignore_case=True).to_pylist())
-    for lines in split:
-        yield lines, list(islice(flags, len(lines)))
 
 
 def _at_an_edge(removable: np.ndarray, owners: np.ndarray) -> np.ndarray:

@@ -94,7 +94,9 @@ def survey(shard: Shard, *, find: Find) -> Surveyed:
     }
     found = zip(names, find(texts.to_pylist()), strict=True) if shard.origin == ORGANIC else ()
     ends = table.group_by(["source", "license"]).aggregate([("url", "min"), ("url", "max")]).to_pylist()
-    urls = {(row["source"], row["license"]): [row["url_min"], row["url_max"]] for row in ends}
+    urls: dict[tuple[str, ...], list[str]] = {
+        (row["source"], row["license"]): [row["url_min"], row["url_max"]] for row in ends
+    }
     return Surveyed(pa.table(columns), list(codes), {name: hits for name, hits in found if hits}, urls)
 
 
