@@ -186,10 +186,10 @@ def test_code_beside_prose_is_not_held_against_it():
     assert (found.reason, code in found.text) == ("kept", True)
 
 
-CODE = "def area(radius):\n    return 3.14 * radius ** 2\n\nfor r in [1, 2, 3]:\n    print(area(r))\n" * 3
+CODE = (house.ROOT / "corpus/bpe.py").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("text, lang", [(CODE, "code"), (f"{KOREAN} {KOREAN}\n{CODE[:60]}", "ko")])
+@pytest.mark.parametrize("text, lang", [(CODE, "code"), (f"{KOREAN} {KOREAN}\n{CODE[:60]}", "ko"), (ENGLISH, "en")])
 def test_bare_code_is_a_language_of_its_own(text, lang):
     assert languages([text], POLICY, judges=JUDGES)[0][0] == lang
 
