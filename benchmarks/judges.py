@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import sysconfig
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _frame
-from corpus import language, learning, scoring
+from corpus import learning, rules, scoring
 from corpus.cleaning import normalise, strip_markup
 from corpus.learning import Example
 from pipelines._stage import load_params
@@ -33,10 +34,10 @@ def main() -> None:
     judges = scoring.load(_frame.ROOT / "data/judges")
     params = load_params("filter", Params, _frame.ROOT / "profiles/laptop.yaml")
     every = list(learning.examples(data))
-    paragraphs = list(languages(data, params))
+    paragraphs = list(languages(judges, data, params))
     clean = list(clean_documents(judges, data, params.max_toxicity))
     rows = [*quality(judges, every), *taxonomy(judges, every), *toxicity(judges, data), *clean, *paragraphs]
-    rows += [*perplexity(judges, every), speed(judges, every)]
+    rows += [*code(judges, every, params), *perplexity(judges, every), speed(judges, every)]
     ratio = {"language id": paragraphs[-1]["accuracy"], "false alarms": max(row["share"] for row in clean)}
     _frame.report("judges", goal=GOAL, rows=rows, ratio=ratio)
 
@@ -106,7 +107,21 @@ def speed(judges: scoring.Judges, every: list[Example]) -> Row:
     return {"what": "all judges", "n": len(texts), "MB/s per core": rate}
 
 
-def languages(data: Path, params: Params) -> Iterator[Row]:
+def code(judges: scoring.Judges, every: list[Example], params: Params) -> Iterator[Row]:
+    """Share found of code that taught nothing, and of documents, freed of their fences, that are taken for code."""
+    fences, prose = zip(*(learning.split_code(one.text) for one in every if one.held_back), strict=True)
+    library = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    texts = {
+        "held-back fences": [text for text in fences if len(text) > 60],
+        "modules of Python": [normalise(file.read_text("utf-8")) for file in library],
+        "documents taken for code": [text for text in prose if len(text) > 60],
+    }
+    for name, group in texts.items():
+        found = [said == "code" for said, _ in rules.languages(group, params, judges=judges)]
+        yield {"what": f"code: {name}", "n": len(group), "share": float(np.mean(found))}
+
+
+def languages(judges: scoring.Judges, data: Path, params: Params) -> Iterator[Row]:
     """Accuracy on paragraphs of 60 to 400 characters, beside lingua's; the gold label is that of the file.
 
     Where a Korean page holds a paragraph without Hangul (a citation, code), or an English one mostly figures, the label
@@ -121,8 +136,7 @@ def languages(data: Path, params: Params) -> Iterator[Row]:
         texts = [normalise(strip_markup(row["text"])) for row in learning.rows(data / f"corpus/{file}.jsonl.gz")]
         parts = [part for text in texts[:3000] for part in text.split("\n") if 60 <= len(part) <= 400]
         parts = [part for part in draw.sample(parts, min(3000, len(parts))) if _labelled_right(part, lang)][:1500]
-        limits = {"min_hangul": params.min_hangul, "min_english_words": params.min_english_words}
-        ours = [language.identify(part, **limits)[0] == lang for part in parts]
+        ours = [said == lang for said, _ in rules.languages(parts, params, judges=judges)]
         theirs = [names.get(lingua.detect_language_of(part), "other") == lang for part in parts]
         right["ours"] += ours
         right["lingua"] += theirs

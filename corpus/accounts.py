@@ -1,24 +1,32 @@
 """Knows how mixed documents are counted: by origin, language and domain, with sums that are exact."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import pyarrow as pa
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 ORGANIC, SYNTHETIC = "organic", "synthetic"  # origins; the latter is also the kind of what a generator wrote
 
 
-def group(document: Mapping[str, Any]) -> tuple[str, str, str]:
+class Group(NamedTuple):
+    """What documents that are counted together have in common."""
+
+    origin: str
+    lang: str
+    domain: str
+    register: str
+    source: str
+    license: str
+    label: str
+
+    @property
+    def cell(self) -> str:
+        """What the weights of a phase look at: language/domain, behind `synthetic/` where that is the origin."""
+        return f"{self.lang}/{self.domain}" if self.origin == ORGANIC else f"{SYNTHETIC}/{self.lang}/{self.domain}"
+
+
+def key_of(document: Mapping[str, Any]) -> tuple[str, str, str]:
     """Origin, language and domain of a mixed document."""
     origin = SYNTHETIC if document["kind"] == SYNTHETIC else ORGANIC
     return origin, document["lang"], document["domain"]
-
-
-def sums(table: pa.Table, by: Sequence[str], numbers: Sequence[str]) -> dict[tuple[str, ...], dict[str, Any]]:
-    """Documents, and the sums of columns, of each group: (values of `by`) → {"documents", *numbers}."""
-    groups = table.group_by(list(by)).aggregate([*((name, "sum") for name in numbers), ([], "count_all")])
-    rows = groups.rename_columns([*by, *numbers, "documents"]).to_pylist()
-    return {tuple(row.pop(name) for name in by): row for row in rows}
 
 
 def nested(counts: Mapping[tuple[str, ...], Mapping[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _RUNS = re.compile(r"(?<=\S)[ \t]{2,}(?=\S)")
 BLANK_LINES = re.compile(r"\n{3,}")
 _UTF8_AS_LATIN1 = re.compile("[ÃÂâìíëê](?=[\u0080-\u00ff€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ])")
 
-FENCE = re.compile(r"(^[ \t]*(?:```|~~~).*?^[ \t]*(?:```|~~~)[ \t]*$)", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"(^[ \t]*(?:```|~~~).*?^[ \t]*(?:```|~~~)[ \t]*$)", re.MULTILINE | re.DOTALL)
 _FRONT_MATTER = re.compile(r"\A\s*(?:(---|\+\+\+)[ \t]*\n.*?\n\1|%\{\n.*?\n\}\n---)[ \t]*(?:\n|\Z)", re.DOTALL)
 _XML_DOCUMENT = re.compile(r"\A\s*<(?:\?xml|!doctype|html|document|body|div|p|article|section)\b", re.IGNORECASE)
 _HIDDEN = re.compile(
@@ -51,6 +51,13 @@ _MARKDOWN = [  # (what a text must hold for the pattern to be tried, pattern, re
 
 def normalise(text: str) -> str:
     """NFC without control, zero-width and private-use characters; mojibake repaired, spaces and blank lines folded."""
+    before, text = text, _normalised(text)
+    while text != before and _UTF8_AS_LATIN1.search(text):  # folded spaces can uncover more mojibake
+        before, text = text, _normalised(text)
+    return text
+
+
+def _normalised(text: str) -> str:
     if _UTF8_AS_LATIN1.search(text):
         import ftfy
 
@@ -62,13 +69,18 @@ def normalise(text: str) -> str:
     return BLANK_LINES.sub("\n\n", _INDENT.sub("\n", text)).strip()
 
 
+def fenced(text: str) -> list[str]:
+    """Prose and fenced code in turn; the first and the last part are prose."""
+    return _FENCE.split(text) if "```" in text or "~~~" in text else [text]
+
+
 def strip_markup(text: str) -> str:
     """HTML, XML, Markdown, reST, wiki markup, front matter and notebooks as plain text; fenced code stays as it is."""
     text = _FRONT_MATTER.sub("", _notebook_text(text.replace("\r\n", "\n").lstrip("\ufeff")), count=1)
     if _XML_DOCUMENT.match(text):
         text = html.unescape(_ANY_TAG.sub("", _BLOCK_TAG.sub("\n", _HIDDEN.sub("", text))))
         return re.sub(r"^[ \t]+", "", text, flags=re.MULTILINE)
-    parts = FENCE.split(text)  # even parts are prose, odd parts fenced code
+    parts = fenced(text)
     for index in range(0, len(parts), 2):
         part = parts[index]
         if "<" in part:

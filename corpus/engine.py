@@ -8,7 +8,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,7 +46,7 @@ def _run(tasks: Mapping[str, T], work: Callable[[T], R]) -> Iterator[tuple[str, 
             self.work = work
 
         @daft.method.batch(return_dtype=binary, batch_size=1)
-        def results(self, tasks):  # type: ignore[no-untyped-def]
+        def results(self, tasks):
             return [_result_or_error(self.work, task) for task in tasks.to_pylist()]
 
     frame = daft.from_pydict({"name": list(tasks), "task": [pickle.dumps(task) for task in tasks.values()]})
@@ -64,7 +64,7 @@ def _result_or_error(work: Callable[[T], R], task: bytes) -> bytes:
         return pickle.dumps(error)
 
 
-def quiet_daft():  # type: ignore[no-untyped-def]
+def quiet_daft() -> Any:
     """The module daft, which must not report use nor draw bars into the log."""
     os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from corpus.reading import rows
+from corpus.reading import read_rows
 
 LONGEST_ROW = 1 << 24  # bytes
 
@@ -107,7 +107,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _local(file: Path) -> Iterator[dict]:
-    for line, row in enumerate(rows(file, file.name, max_record_bytes=LONGEST_ROW), start=1):
+    for line, row in enumerate(read_rows(file, file.name, max_record_bytes=LONGEST_ROW), start=1):
         if not isinstance(row, dict):
             raise ValueError(f"{file}: row {line} is no row of an evaluation set ({row}); mend or remove the file")
         yield row

@@ -43,9 +43,8 @@ def judge_folder(documents: Path, *, scratch: Path, policy: rules.Policy, judges
 
 def prepare(path: Path, *, out: Path, policy: rules.Policy) -> Counter[str]:
     """Writes a shard's plain texts to out/plain and its lines' numbers to out/lines; counts documents by source."""
-    documents = list(shards.read_shard(path))
-    texts = rules.plain([row["text"] for row in documents], policy)
-    sources = [row["source"] for row in documents]
+    raw, sources = (shards.read_table(path)[name].to_pylist() for name in ("text", "source"))
+    texts = rules.plain(raw, policy)
     for folder in ("plain", "lines"):
         (out / folder).mkdir(exist_ok=True)
     pq.write_table(pa.table({"text": pa.array(texts, pa.large_string())}), out / "plain" / path.name, compression="lz4")

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from corpus import pii, scoring
-from corpus.cleaning import normalise, strip_markup
+from corpus import language, pii, scoring
+from corpus.cleaning import fenced, normalise, strip_markup
 from corpus.lots import lot
 
 PER_SOURCE = 700  # documents of one source that teach
-DOCUMENT_BUCKETS, SENTENCE_BUCKETS, CELLS = 1 << 15, 1 << 17, 1 << 18
+DOCUMENT_BUCKETS, SENTENCE_BUCKETS, PROGRAM_BUCKETS, CELLS = 1 << 15, 1 << 17, 1 << 15, 1 << 18
 LANGUAGE_MODEL_CHARACTERS = 12_000_000
 DISCOUNT = 0.75  # of absolute discounting
 _DOCS, _BOOK = ("technology", "formal", "documentation"), ("technology", "formal", "textbook")
@@ -71,8 +71,9 @@ def main() -> None:
     unigrams, cells = language_model([one.text for one in taught if one.source not in MESS | UNSEEN])
     document, labels = document_head(taught)
     sentence = sentence_head(comments(asked.data), [one for one in taught if one.source not in MESS])
-    card = {"arrays": ["cells", "document", "sentence", "unigrams"], "labels": labels}
-    for name, (weights, about) in {"document": document, "sentence": sentence}.items():
+    heads = {"document": document, "sentence": sentence, "program": program_head(taught)}
+    card = {"arrays": ["cells", "unigrams", *heads], "labels": labels}
+    for name, (weights, about) in heads.items():
         np.save(asked.out / f"{name}.npy", weights)
         card[name] = about
     np.save(asked.out / "unigrams.npy", unigrams)
@@ -137,22 +138,22 @@ def language_model(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         context = grams.codes[order - 2][places[first] - 1]
         kept = count >= order - 1
         counted.append((code[kept], context[kept], count[kept], np.full(kept.sum(), order)))
-    code, context, count, order = (np.concatenate(column) for column in zip(*counted, strict=True))
-    ranking = np.lexsort((code, order, -count))
+    code, context, count, orders = (np.concatenate(column) for column in zip(*counted, strict=True))
+    ranking = np.lexsort((code, orders, -count))
     bucket = scoring.bucket(code[ranking], CELLS)
     _, winners = np.unique(bucket, return_index=True)
     chosen = np.sort(ranking[winners])
-    code, context, count, order = code[chosen], context[chosen], count[chosen], order[chosen]
+    code, context, count, orders = code[chosen], context[chosen], count[chosen], orders[chosen]
     totals = [
         dict(zip(*map(np.ndarray.tolist, np.unique(grams.codes[n], return_counts=True)), strict=True))
         for n in range(scoring.ORDERS)
     ]
-    total = np.array([totals[n - 2][key] for n, key in zip(order.tolist(), context.tolist(), strict=True)])
+    total = np.array([totals[n - 2][key] for n, key in zip(orders.tolist(), context.tolist(), strict=True)])
     share_of = np.maximum(count - DISCOUNT, 0.25) / total
     left = [dict.fromkeys(table, 1.0) for table in totals]
-    for n, key, part in zip(order.tolist(), context.tolist(), share_of.tolist(), strict=True):
+    for n, key, part in zip(orders.tolist(), context.tolist(), share_of.tolist(), strict=True):
         left[n - 2][key] -= part
-    back_off = np.array([left[n - 1].get(key, 1.0) for n, key in zip(order.tolist(), code.tolist(), strict=True)])
+    back_off = np.array([left[n - 1].get(key, 1.0) for n, key in zip(orders.tolist(), code.tolist(), strict=True)])
     cells = np.zeros(CELLS, np.uint32)
     packed = scoring.fingerprint(code).astype(np.uint32) << 16 | _tenths(share_of) << 8 | _tenths(back_off)
     cells[scoring.bucket(code, CELLS)] = packed
@@ -190,7 +191,27 @@ def sentence_head(labelled: list[tuple[str, bool, bool]], clean: list[Example]) 
     return _packed([_fit(x, np.array([toxic for _, toxic in said]))], orders, power)
 
 
-def _features(texts: list[str], buckets: int, orders: tuple[int, ...], power: float):  # type: ignore[no-untyped-def]
+def program_head(taught: list[Example]) -> tuple[np.ndarray, dict]:
+    """The head for code: fenced code of manuals, bare and with prose as its comments, against documents, paragraphs."""
+    code, prose = [], []
+    for one in taught:
+        block, text = split_code(one.text)
+        paragraphs = sorted((line for line in text.split("\n") if 60 <= len(line) <= 400), key=lot)
+        prose += [text, *sorted(paragraphs, key=language.code_signs)[-5:], *paragraphs[:3]]
+        if one.source not in UNSEEN and len(block) > 60:
+            code += [block, block[: len(block) // 2]]
+            code += [f'{block[:800]}\n"""{line}"""\n{block[800:1600]}' for line in paragraphs[:2]]
+    x, orders, power = _features(code + prose, PROGRAM_BUCKETS, (1, 2, 3), 0.5)
+    return _packed([_fit(x, np.array([True] * len(code) + [False] * len(prose)))], orders, power)
+
+
+def split_code(text: str) -> tuple[str, str]:
+    """What stands in a text's fences, and the rest."""
+    parts = fenced(text)
+    return "\n\n".join("\n".join(part.strip().split("\n")[1:-1]) for part in parts[1::2]), "".join(parts[::2])
+
+
+def _features(texts: list[str], buckets: int, orders: tuple[int, ...], power: float):
     from scipy.sparse import csr_matrix, vstack
 
     parts = []
@@ -205,7 +226,7 @@ def _features(texts: list[str], buckets: int, orders: tuple[int, ...], power: fl
     return vstack(parts).tocsr(), orders, power
 
 
-def _fit(x, y: np.ndarray) -> tuple[np.ndarray, float]:  # type: ignore[no-untyped-def]
+def _fit(x, y: np.ndarray) -> tuple[np.ndarray, float]:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=3.0, max_iter=300, solver="lbfgs").fit(x, y)

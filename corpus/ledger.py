@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 KEPT, CUT = "kept", "cut"
 
@@ -65,7 +66,8 @@ class Ledger:
         """[documents, characters] that each stage took (or cut from what stays), by source and by language."""
         falls: dict[str, dict[str, dict[str, list[int]]]] = {"by_source": {}, "by_language": {}}
         for column, fall in enumerate(falls.values(), start=1):
-            for place, counts in enumerate((self.documents, self.characters)):
+            books: tuple[Counter[Any], ...] = (self.documents, self.characters)
+            for place, counts in enumerate(books):
                 for key, count in sorted(counts.items()):
                     row = fall.setdefault(key[column], {}).setdefault(stage_of.get(key[0], key[0]), [0, 0])
                     row[place] += count

@@ -1,8 +1,6 @@
 """Knows which lines of a page are its furniture: notices, menus, and lines that many documents of a source repeat."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +29,7 @@ _MENUS = (
 _BOILERPLATE = rf"{_NOTICES}|^ *(?:{_MENUS})(?: ?[|>·/»].*)? *$"
 LONGEST_BOILERPLATE_LINE = 160  # characters; a longer line is a paragraph that merely mentions such a phrase
 
+_FENCE = r"^[ \t]*(?:```|~~~)"
 _SENTENCE_END = "[.!?…。다요][\"'”’)]*$"
 _SHORTEST = 4  # characters of a line worth counting across documents
 _ROWS = 2  # of the sketch
@@ -96,14 +95,16 @@ def drop(texts: list[str], lines: pa.Array, owners: np.ndarray, repeated: np.nda
     """Each text without boilerplate and `repeated` lines [lines], and the share of its characters that stood in them.
 
     A repeated line goes if it stands in a run of them at the text's edge, or ends no sentence: what a dialogue or a law
-    says again and again in its midst is text. Where half of a text is repeated it is a copy, for dedup to judge.
+    says again and again in its midst is text. Where half of a text is repeated it is a copy, for dedup to judge. Fenced
+    code stays whole.
     """
+    code = _fenced(lines, owners)
     boilerplate = _flags(pc.match_substring_regex(lines, _BOILERPLATE, ignore_case=True))
     lengths = pc.utf8_length(lines).to_numpy()
-    boilerplate &= lengths <= LONGEST_BOILERPLATE_LINE
+    boilerplate &= (lengths <= LONGEST_BOILERPLATE_LINE) & ~code
     sizes = np.bincount(owners, weights=lengths, minlength=len(texts))
     unended = ~_flags(pc.match_substring_regex(lines, _SENTENCE_END))
-    repeated = repeated & (unended | _at_an_edge(repeated | (lengths == 0), owners))
+    repeated = repeated & ~code & (unended | _at_an_edge(repeated | (lengths == 0), owners))
     copied = np.bincount(owners, weights=lengths * repeated, minlength=len(texts)) > sizes / 2
     cut = boilerplate | repeated & ~copied[owners]
     lost = np.bincount(owners, weights=lengths * cut, minlength=len(texts))
@@ -118,16 +119,12 @@ def drop(texts: list[str], lines: pa.Array, owners: np.ndarray, repeated: np.nda
     return cleaned
 
 
-def matching(texts: list[str], pattern: str) -> Iterator[tuple[list[str], list[bool]]]:
-    """The lines of each text and which of them hold the pattern (RE2 syntax, case ignored).
-
-    All texts go through one call of arrow, which compiles the pattern once and searches in linear time.
-    """
-    split = [text.split("\n") for text in texts]
-    every = pa.array([line for lines in split for line in lines], pa.large_string())
-    flags = iter(pc.match_substring_regex(every, pattern, ignore_case=True).to_pylist())
-    for lines in split:
-        yield lines, list(islice(flags, len(lines)))
+def _fenced(lines: pa.Array, owners: np.ndarray) -> np.ndarray:
+    """Which lines are fences or stand between two; where a text has an odd number of fences, only these themselves."""
+    fences = _flags(pc.match_substring_regex(lines, _FENCE))
+    count = np.bincount(owners, weights=fences).astype(np.int64)
+    opened = np.cumsum(fences) - (np.cumsum(count) - count)[owners]
+    return fences | ((opened % 2 == 1) & (count % 2 == 0)[owners])
 
 
 def _at_an_edge(removable: np.ndarray, owners: np.ndarray) -> np.ndarray:

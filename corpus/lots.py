@@ -1,4 +1,4 @@
-"""Knows lots: numbers that a name alone decides, so that nothing drawn by them ever depends on order, files or workers."""
+"""Knows lots: numbers that a name alone decides, so that what they draw never depends on order, files or workers."""
 
 import hashlib
 from collections.abc import Iterable

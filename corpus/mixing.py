@@ -3,9 +3,11 @@
 Text is held one shard at a time; what grows with the corpus are ids and numbers.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, takewhile
+from itertools import takewhile
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from corpus import engine, shards
-from corpus.accounts import ORGANIC, SYNTHETIC, nested, sums
+from corpus.accounts import ORGANIC, SYNTHETIC, Group, nested
 from corpus.contamination import Hit
 from corpus.ledger import KEPT, Ledger
 from corpus.lots import lots
@@ -22,7 +24,8 @@ from corpus.plan import Documents
 
 CONTAMINATED, LEFT_OUT = "contaminated", "left_out"
 _SENTENCE_END = r"[.!?。…]\s|\n"
-_KNOWN = ("id", "lang", "domain", "register", "source", "license", "label", "quality", "perplexity")
+
+Find = Callable[[list[str]], list[list[Hit]]]
 
 
 class Shard(NamedTuple):
@@ -36,9 +39,18 @@ class Shard(NamedTuple):
 class Surveyed(NamedTuple):
     """What is known of a shard's documents without their text."""
 
-    rows: pa.Table  # what corpus.plan.Documents reads
+    rows: pa.Table  # what Documents.of reads, but for ids
+    groups: list[Group]
     hits: dict[str, list[Hit]]  # document id → evaluation items found in it
-    urls: dict[tuple[str, str], tuple[str, str]]  # (source, licence) → first and last url
+    urls: dict[tuple[str, ...], list[str]]  # (source, licence) → first and last url
+
+
+class Corpus(NamedTuple):
+    """What is known of all documents."""
+
+    documents: Documents
+    hits: dict[str, list[Hit]]
+    urls: dict[tuple[str, ...], list[str]]
 
 
 def sources(organic: Sequence[Path], synthetic: Sequence[Path]) -> dict[str, Shard]:
@@ -47,26 +59,45 @@ def sources(organic: Sequence[Path], synthetic: Sequence[Path]) -> dict[str, Sha
     return {f"{number:06d}": Shard(path, number, origin) for number, (origin, path) in enumerate(paths)}
 
 
-def survey(shard: Shard, *, find: Callable[[Sequence[str]], list[list[Hit]]]) -> Surveyed:
-    """Sizes and numbers of a shard's documents; `find` looks for evaluation items in organic texts."""
+def surveyed(shards_of: Mapping[str, Shard], *, find: Find, scratch: Path) -> Corpus:
+    """Reads every shard once; `find` looks for evaluation items in the organic texts."""
+    tables, codes, hits = list[pa.Table](), dict[Group, int](), dict[str, list[Hit]]()
+    urls: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for _, part in engine.over(shards_of, partial(survey, find=find), done=scratch / "surveyed"):
+        own = np.array([codes.setdefault(group, len(codes)) for group in part.groups], dtype=np.int32)
+        tables.append(part.rows.set_column(1, "group", pa.array(own[part.rows["group"].to_numpy()])))
+        hits.update(part.hits)
+        for key, ends in part.urls.items():
+            urls[key] += ends
+    return Corpus(Documents.of(pa.concat_tables(tables), list(codes)), hits, urls)
+
+
+def survey(shard: Shard, *, find: Find) -> Surveyed:
+    """Sizes and numbers of one shard's documents, and the evaluation items in them."""
     table = _read(shard)
     texts, names = table["text"], table["id"].to_pylist()
-    characters = pc.cast(pc.utf8_length(texts), pa.int64())
+    codes: dict[Group, int] = {}
+    strings = zip(*(table[field].to_pylist() for field in Group._fields[1:]), strict=True)
+    group = [codes.setdefault(Group(shard.origin, *values), len(codes)) for values in strings]
+    characters = pc.cast(pc.utf8_length(texts), pa.int32())
     sentences = pc.add(pc.count_substring_regex(texts, _SENTENCE_END), 1)
-    cell = pc.binary_join_element_wise(table["lang"], table["domain"], "/")
-    columns = {name: table[name] for name in _KNOWN} | {
-        "origin": pa.repeat(shard.origin, table.num_rows),
-        "cell": pc.binary_join_element_wise(SYNTHETIC, cell, "/") if shard.origin == SYNTHETIC else cell,
+    columns = {
+        "id": table["id"],
+        "group": pa.array(group, pa.int32()),
         "characters": characters,
-        "bytes": pc.cast(pc.binary_length(texts), pa.int64()),
-        "sentence": pc.divide(pc.cast(characters, pa.float64()), pc.cast(sentences, pa.float64())),
-        "lot": pa.array(lots(names)),
-        "address": pa.array((shard.number << 32) + np.arange(table.num_rows)),
+        "bytes": pc.cast(pc.binary_length(texts), pa.int32()),
+        "lots": pa.array(lots(names)),
+        "addresses": pa.array((shard.number << 32) + np.arange(table.num_rows)),
+        "quality": pc.cast(table["quality"], pa.float32()),
+        "perplexity": pc.cast(table["perplexity"], pa.float32()),
+        "sentence": pc.divide(pc.cast(characters, pa.float32()), pc.cast(sentences, pa.float32())),
     }
-    found = zip(names, find(texts.to_pylist()), strict=True) if shard.origin != SYNTHETIC else ()
+    found = zip(names, find(texts.to_pylist()), strict=True) if shard.origin == ORGANIC else ()
     ends = table.group_by(["source", "license"]).aggregate([("url", "min"), ("url", "max")]).to_pylist()
-    urls = {(row["source"], row["license"]): (row["url_min"], row["url_max"]) for row in ends}
-    return Surveyed(pa.table(columns), {name: hits for name, hits in found if hits}, urls)
+    urls: dict[tuple[str, ...], list[str]] = {
+        (row["source"], row["license"]): [row["url_min"], row["url_max"]] for row in ends
+    }
+    return Surveyed(pa.table(columns), list(codes), {name: hits for name, hits in found if hits}, urls)
 
 
 def gather(
@@ -76,8 +107,7 @@ def gather(
     picked = dict(_picks({part: documents.addresses[rows] for part, rows in parts.items()}, shards_of))
     for _ in engine.over(picked, partial(pick, folder=scratch / "picked"), done=scratch / "picks"):
         pass
-    sizes = documents.table["bytes"].to_numpy()
-    cut = {name: span for part, rows in parts.items() for name, span in _spans(part, sizes[rows], scratch)}
+    cut = {name: span for part, rows in parts.items() for name, span in _spans(part, documents.bytes[rows], scratch)}
     for _ in engine.over(cut, assemble, done=scratch / "assembled"):
         pass
 
@@ -144,32 +174,31 @@ def assemble(span: Span) -> int:
 
 def booked(documents: Documents, places: Iterable[np.ndarray], contaminated: np.ndarray) -> dict[str, Any]:
     """The ledger's report on organic documents: kept if a place took them, else contaminated (mask [n]) or left out."""
-    verdicts = np.where(contaminated, CONTAMINATED, LEFT_OUT).astype(object)
+    kept, organic = (
+        np.zeros(len(contaminated), dtype=bool),
+        documents.where({it for it in documents.groups if it.origin == ORGANIC}),
+    )
     for rows in places:
-        verdicts[rows] = KEPT
-    table = documents.table.append_column("verdict", pa.array(verdicts, pa.string()))
-    table, ledger = table.filter(pa.array(documents.organic)), Ledger()
-    for (verdict, *key, label), row in sums(table, ("verdict", "source", "lang", "label"), ["characters"]).items():
-        source, lang = key[0], key[1] or "unknown"
-        ledger.documents[verdict, source, lang, label] += row["documents"]
-        ledger.characters[verdict, source, lang] += row["characters"]
-    kept = int((documents.organic & (verdicts == KEPT)).sum())
-    return ledger.report(documents_in=table.num_rows, documents_kept=kept)
+        kept[rows] = True
+    ledger = Ledger()
+    verdicts = {KEPT: kept, CONTAMINATED: contaminated & ~kept, LEFT_OUT: ~contaminated & ~kept}
+    for verdict, mask in verdicts.items():
+        for (*key, label), row in documents.counted(mask & organic, attrgetter("source", "lang", "label")).items():
+            source, lang = key[0], key[1] or "unknown"
+            ledger.documents[verdict, source, lang, label] += row["documents"]
+            ledger.characters[verdict, source, lang] += row["characters"]
+    return ledger.report(documents_in=int(organic.sum()), documents_kept=int((kept & organic).sum()))
 
 
-def counted(documents: Documents, places: Mapping[str, np.ndarray], by: Sequence[str]) -> dict[str, Any]:
-    """Documents and characters of each place by these columns; a document counts each time it comes."""
-    taken = {place: documents.table.take(pa.array(rows)) for place, rows in places.items()}
-    return {place: nested(sums(table, by, ["characters"])) for place, table in taken.items()}
+def accounts(documents: Documents, places: Mapping[str, np.ndarray], *by: str) -> dict[str, Any]:
+    """Documents and characters of each place by these fields of their groups, nested."""
+    return {place: nested(documents.counted(rows, attrgetter(*by))) for place, rows in places.items()}
 
 
-def origins(documents: Documents, urls: Iterable[Mapping[tuple[str, str], tuple[str, str]]]) -> dict[str, Any]:
+def origins(documents: Documents, urls: Mapping[tuple[str, ...], list[str]]) -> dict[str, Any]:
     """Per source and licence: documents and characters, and the part that all urls share."""
-    counts = sums(documents.table, ("source", "license"), ["characters"])
-    ends: dict[tuple[str, ...], list[str]] = {}
-    for key, found in chain.from_iterable(part.items() for part in urls):
-        ends.setdefault(key, []).extend(found)
-    return nested({key: row | {"url": _shared(min(ends[key]), max(ends[key]))} for key, row in counts.items()})
+    counts = documents.counted(np.arange(len(documents.lots)), attrgetter("source", "license"))
+    return nested({key: {**row, "url": _shared(min(urls[key]), max(urls[key]))} for key, row in counts.items()})
 
 
 def _shared(first: str, last: str) -> str:

@@ -62,14 +62,13 @@ def clusters(
     _, first, same = np.unique(by_print, return_index=True, return_inverse=True)
     parents[:] = first[same]  # equal texts meet at once, and only one of them is compared
     single = np.flatnonzero(parents == np.arange(len(order)))
-    for group in _candidates(marks, order[single], bands):
-        _join_alike(single[group], marks[order[single[group]]], parents, similarity)
+    for meeting in _candidates(marks, order[single], bands):
+        _join_alike(single[meeting], marks[order[single[meeting]]], parents, similarity)
     members: dict[int, list[int]] = defaultdict(list)
     for place in np.flatnonzero(parents != np.arange(len(order))).tolist():
         root = _root(parents, place)
         members[root] = [*(members[root] or [root]), place]
-    for root in sorted(members):
-        group = members[root]
+    for root, group in sorted(members.items()):
         exact = [by_print[place] in by_print[group[:index]] for index, place in enumerate(group)]
         reasons = ("exact_duplicate" if copy else "near_duplicate" for copy in exact[1:])
         yield Cluster(ids[order[root]], dict(zip((ids[order[place]] for place in group[1:]), reasons, strict=True)))

@@ -7,32 +7,46 @@ from datetime import date
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from midm_mini.format import PII_PLACEHOLDERS
-
-from corpus import lines as page_lines
 
 _PLACEHOLDER = {placeholder.strip("#@"): placeholder for placeholder in PII_PLACEHOLDERS}
 
 
 class Kind(NamedTuple):
-    """One type of personal data: its pattern (group `v` is masked) and a check on the match."""
+    """One type of personal data: its pattern (group `v` is masked), a check on the match, and what announces it."""
 
     name: str
+    hint: str  # RE2 syntax: a line without it does not hold the pattern
     pattern: re.Pattern[str]
     check: Callable[[str], bool]
 
 
 def mask(texts: list[str]) -> list[tuple[str, Counter[str]]]:
-    """Each text with personal data replaced by typed placeholders (`#@전화번호@#`), and how many of each type."""
-    return [_mask(lines, flags) for lines, flags in page_lines.matching(texts, _TRIGGER)]
+    """Each text with personal data replaced by typed placeholders (`#@전화번호@#`), and how many of each type.
+
+    Arrow looks through all lines at once for the few that may hold anything, and through these for each kind's hint.
+    """
+    split = [text.split("\n") for text in texts]
+    lines = [line for own in split for line in own]
+    owners = np.repeat(np.arange(len(texts)), [len(own) for own in split])
+    counts = [Counter[str]() for _ in texts]
+    suspicious = _holding(lines, np.arange(len(lines)), "|".join(kind.hint for kind in KINDS))
+    for kind in KINDS:
+        for place in _holding(lines, suspicious, kind.hint).tolist():
+            lines[place] = kind.pattern.sub(partial(_replace, kind, counts[owners[place]]), lines[place])
+    ends = np.cumsum([len(own) for own in split]).tolist()
+    return [
+        ("\n".join(lines[end - len(own) : end]), found) for end, own, found in zip(ends, split, counts, strict=True)
+    ]
 
 
-def _mask(lines: list[str], suspicious: list[bool]) -> tuple[str, Counter[str]]:
-    counts: Counter[str] = Counter()
-    for index, flag in enumerate(suspicious):
-        for kind in KINDS if flag else ():
-            lines[index] = kind.pattern.sub(partial(_replace, kind, counts), lines[index])
-    return "\n".join(lines), counts
+def _holding(lines: list[str], places: np.ndarray, pattern: str) -> np.ndarray:
+    some = pa.array([lines[place] for place in places.tolist()], pa.large_string())
+    found = pc.match_substring_regex(some, pattern, ignore_case=True)
+    return places[found.to_numpy(zero_copy_only=False).astype(bool)]
 
 
 def _replace(kind: Kind, counts: Counter[str], match: re.Match[str]) -> str:
@@ -77,9 +91,9 @@ def _weighted(digits: list[int], weights: tuple[int, ...]) -> int:
     return sum(digit * weight for digit, weight in zip(digits, weights, strict=True))
 
 
-def _kind(name: str, *pattern: str, check: Callable[[str], bool] = bool) -> Kind:
+def _kind(name: str, hint: str, *pattern: str, check: Callable[[str], bool] = bool) -> Kind:
     # ASCII: a Korean particle may follow a number at once, so it must not count as one of its word characters
-    return Kind(name, re.compile("".join(pattern), re.IGNORECASE | re.ASCII), check)
+    return Kind(name, hint, re.compile("".join(pattern), re.IGNORECASE | re.ASCII), check)
 
 
 _PROVINCE = "서울|부산|대구|인천|광주|대전|울산|세종|경기|강원|충청|충북|충남|전라|전북|전남|경상|경북|경남|제주"
@@ -90,47 +104,72 @@ _LOCAL_NETWORKS = r"(?:0|10|127|22[4-9]|23\d|24\d|25\d)\.|192\.168\.|169\.254\.|
 _BANK = "계좌|은행|뱅크|금고|농협|신협|우체국|증권|입금|account"
 _CARD = r"[2-69]\d{3}([ -]?)\d{4}\2\d{4}\2\d{4}|3[47]\d\d([ -]?)\d{6}\3\d{5}"  # the second is American Express
 _PLATE = "가나다라마거너더러머버서어저고노도로모보소오조구누두루무부수우주바사아자배하허호"  # and no counter such as 대
-# Only lines that hold one of these (RE2 syntax) are looked at: a long number, an @, a word that announces a name.
-_TRIGGER = (
-    r"[0-9][0-9 .)\-]{5,}[0-9]|[0-9]{2}[가-힣] ?[0-9]{4}|[A-Z][0-9]{3}[A-Z0-9]|@|[0-9a-f]{2}[:-][0-9a-f]{2}[:-]|"
-    rf"(?:{_NAMED})[은는]? ?[:：]|(?:{_NETWORK})|아이디|(?:user|login) ?id|(?:{_PROVINCE}).*[시군구] .*[0-9]"
-)
+_BIRTH = "[0-9]{6} ?[-–]? ?[0-9]{7}"
 # Order matters: the longer and better checked shapes first, so that a card is not read as a telephone number.
 KINDS = (
-    _kind("이메일", r"(?<![\w.+-])(?P<v>[a-z0-9][\w.+-]{0,63}@(?:[a-z0-9-]{1,63}\.){1,4}[a-z]{2,10})(?![\w@])"),
-    _kind("신용카드번호", rf"(?<![\d.-])(?P<v>{_CARD})(?![\d-])", check=is_card_number),
-    _kind("주민번호", r"(?<![\d.-])(?P<v>\d{6} ?[-–]? ?[0-49]\d{6})(?![\d-])", check=is_resident_number),
-    _kind("외국인등록번호", r"(?<![\d.-])(?P<v>\d{6} ?[-–]? ?[5-8]\d{6})(?![\d-])", check=is_resident_number),
-    _kind("자동차운전면허번호", r"(?<![\d-])(?P<v>(?:1[1-9]|2[0-8]|[가-힣]{2})[- ]\d{2}-\d{6}-\d{2})(?![\d-])"),
-    _kind("사업자등록번호", r"(?<![\d-])(?P<v>\d{3}-\d{2}-\d{5})(?![\d-])", check=is_business_number),
-    _kind("통관번호", r"(?<!\w)(?P<v>P\d{12})(?!\w)"),
-    _kind("여권번호", r"(?:여권|passport)[^\d\n]{0,20}?(?P<v>[A-Z]\d{3}[A-Z0-9]\d{4})(?!\w)"),
-    _kind("건보번호", r"(?:건강보험|건보)\D{0,15}?(?P<v>\d-?\d{10}|\d{10,11})(?!\d)"),
+    _kind(
+        "이메일",
+        "@[a-z0-9]",
+        r"(?<![\w.+-])(?P<v>[a-z0-9][\w.+-]{0,63}@(?:[a-z0-9-]{1,63}\.){1,4}[a-z]{2,10})(?![\w@])",
+    ),
+    _kind("신용카드번호", "[0-9]{4}[ -]?[0-9]{4}", rf"(?<![\d.-])(?P<v>{_CARD})(?![\d-])", check=is_card_number),
+    _kind("주민번호", _BIRTH, r"(?<![\d.-])(?P<v>\d{6} ?[-–]? ?[0-49]\d{6})(?![\d-])", check=is_resident_number),
+    _kind("외국인등록번호", _BIRTH, r"(?<![\d.-])(?P<v>\d{6} ?[-–]? ?[5-8]\d{6})(?![\d-])", check=is_resident_number),
+    _kind(
+        "자동차운전면허번호",
+        "-[0-9]{6}-[0-9]{2}",
+        r"(?<![\d-])(?P<v>(?:1[1-9]|2[0-8]|[가-힣]{2})[- ]\d{2}-\d{6}-\d{2})(?![\d-])",
+    ),
+    _kind(
+        "사업자등록번호",
+        "[0-9]{3}-[0-9]{2}-[0-9]{5}",
+        r"(?<![\d-])(?P<v>\d{3}-\d{2}-\d{5})(?![\d-])",
+        check=is_business_number,
+    ),
+    _kind("통관번호", "P[0-9]{12}", r"(?<!\w)(?P<v>P\d{12})(?!\w)"),
+    _kind("여권번호", "여권|passport", r"(?:여권|passport)[^\d\n]{0,20}?(?P<v>[A-Z]\d{3}[A-Z0-9]\d{4})(?!\w)"),
+    _kind("건보번호", "건강보험|건보", r"(?:건강보험|건보)\D{0,15}?(?P<v>\d-?\d{10}|\d{10,11})(?!\d)"),
     _kind(
         "계좌번호",
+        rf"(?:{_BANK})[^0-9]{{0,20}}[0-9]",
         rf"(?:{_BANK})[^\d\n]{{0,20}}(?P<v>\d{{2,6}}(?:-\d{{1,7}}){{1,4}}|\d{{10,14}})(?![\d-])",
         check=lambda value: 10 <= len(_digits(value)) <= 14,
     ),
     _kind(
         "전화번호",
+        "[0-9]{3}[- .]?[0-9]{4}",
         r"(?<![\w.-])(?P<v>(?:\+82[- .]?(?:\(0\))?(?:1[016-9]|2|[3-6]\d|70)|0(?:1[016-9]|2|[3-6][1-5]|70|50\d))",
         r"[-). ]{0,2}\d{3,4}[- .]?\d{4}|(?:\+1[- .]?\(?\d{3}\)?[- .]|\(\d{3}\) ?|\d{3}[-.])\d{3}[- .]\d{4})(?![\d-])",
     ),
-    _kind("자동차번호", rf"(?<!\w)(?P<v>\d{{2,3}}[{_PLATE}] ?\d{{4}})(?!\d)"),
-    _kind("IP", rf"(?<![\d.v])(?<!버전 )(?<!ion )(?!{_LOCAL_NETWORKS})(?P<v>(?:{_OCTET}\.){{3}}{_OCTET})(?![\d.]*\d)"),
-    _kind("MAC주소", r"(?<![\w:-])(?P<v>[0-9a-f]{2}([:-])[0-9a-f]{2}(?:\2[0-9a-f]{2}){4})(?![\w:-])"),
+    _kind("자동차번호", rf"[0-9]{{2}}[{_PLATE}] ?[0-9]{{4}}", rf"(?<!\w)(?P<v>\d{{2,3}}[{_PLATE}] ?\d{{4}})(?!\d)"),
+    _kind(
+        "IP",
+        r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
+        rf"(?<![\d.v])(?<!버전 )(?<!ion )(?!{_LOCAL_NETWORKS})(?P<v>(?:{_OCTET}\.){{3}}{_OCTET})(?![\d.]*\d)",
+    ),
+    _kind(
+        "MAC주소",
+        "(?:[0-9a-f]{2}[:-]){3}",
+        r"(?<![\w:-])(?P<v>[0-9a-f]{2}([:-])[0-9a-f]{2}(?:\2[0-9a-f]{2}){4})(?![\w:-])",
+    ),
     _kind(
         "주소",
+        rf"(?:{_PROVINCE}).*[시군구] .*[0-9]",
         rf"(?P<v>(?:{_PROVINCE})[가-힣]{{0,5}} (?:[가-힣]{{1,5}}[시군구] ){{1,2}}(?:[가-힣]{{1,6}}[읍면] )?",
         r"[가-힣\d]{1,12}(?:로|길|동|리) ?\d{1,4}(?:번길 ?\d{1,4}|번지)?(?:-\d{1,4})?",
         r"(?:,? ?\d{1,4}동)?(?:,? ?\d{1,4}호)?)",
     ),
-    _kind("이름", rf"(?:{_NAMED})[은는]? ?[:：] ?(?P<v>[가-힣]{{2,4}})(?![가-힣])"),
+    _kind("이름", rf"(?:{_NAMED})[은는]? ?[:：]", rf"(?:{_NAMED})[은는]? ?[:：] ?(?P<v>[가-힣]{{2,4}})(?![가-힣])"),
     _kind(
         "SNS계정",
+        _NETWORK,
         rf"(?:{_NETWORK})(?: ?(?:아이디|계정|id)[는은]?(?: is)? ?[:：]? ?| ?[:：] ?|(?: is)? ?(?=@))",
         r"(?P<v>@?[a-z][\w.]{3,29})(?![\w.@])",
     ),
     # without a colon only what holds a digit, for plain words follow too
-    _kind("ID", r"(?:아이디[는은]?|(?:user|login) ?id(?: is)?) ?(?:[:：] ?|(?=[a-z_.-]*\d))(?P<v>[a-z][\w.-]{2,28}\w)"),
+    _kind(
+        "ID",
+        "아이디|(?:user|login) ?id",
+        r"(?:아이디[는은]?|(?:user|login) ?id(?: is)?) ?(?:[:：] ?|(?=[a-z_.-]*\d))(?P<v>[a-z][\w.-]{2,28}\w)",
+    ),
 )

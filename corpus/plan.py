@@ -5,7 +5,8 @@ files nor workers can change a plan.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from corpus.accounts import ORGANIC
+from corpus.accounts import ORGANIC, Group
 from corpus.lots import redrawn
 
 FILE = "plan.jsonl"  # in a mix folder: per phase the number of the first document of each bucket
@@ -45,34 +46,43 @@ class Phase(BaseModel):
 class Documents(NamedTuple):
     """All documents as columns [n], in the order of their lots."""
 
-    table: pa.Table  # as `corpus.mixing.survey` makes it, with strings besides the numbers below
-    characters: np.ndarray  # int64
+    ids: pa.StringArray
+    groups: list[Group]
+    group: np.ndarray  # int, into groups
+    characters: np.ndarray
+    bytes: np.ndarray
     lots: np.ndarray  # uint64, of the ids alone
     addresses: np.ndarray  # int64, where they were read: shard << 32 | row
     quality: np.ndarray
-    hardness: np.ndarray  # [n, 2]: perplexity per character (0: not measured), characters per sentence
-    organic: np.ndarray  # bool
+    perplexity: np.ndarray  # per character; 0: not measured
+    sentence: np.ndarray  # characters per sentence
 
     @classmethod
-    def of(cls, table: pa.Table) -> "Documents":
-        """Sorts the surveyed documents; ValueError when two bear one id."""
-        table = table.take(pc.sort_indices(table, [("lot", "ascending"), ("id", "ascending")]))
-        ids = table["id"].combine_chunks()
+    def of(cls, table: pa.Table, groups: list[Group]) -> "Documents":
+        """From the columns id, group, characters … sentence, in any order; ValueError when two have one id."""
+        table = table.take(pc.sort_indices(table, [("lots", "ascending"), ("id", "ascending")]))
+        ids, *numbers = (column.combine_chunks() for column in table.itercolumns())
         if twins := ids[1:].filter(pc.equal(ids[1:], ids[:-1])).to_pylist():
             raise ValueError(f"documents {twins[:3]} occur twice; ids must differ: rerun ingest and synthesize")
-        numbers = ("characters", "lot", "address", "quality", "perplexity", "sentence")
-        sizes, lots, addresses, quality, *hard = (table[name].to_numpy() for name in numbers)
-        organic = pc.equal(table["origin"], ORGANIC).to_numpy()
-        return cls(table, sizes, lots, addresses, quality, np.stack(hard, axis=1), organic)
+        return cls(ids, groups, *(column.to_numpy() for column in numbers))
 
     def among(self, ids: Sequence[str]) -> np.ndarray:
         """Mask [n] of the documents with these ids."""
-        return np.array(pc.is_in(self.table["id"], pa.array(ids, pa.string())), dtype=bool)
+        return np.array(pc.is_in(self.ids, pa.array(ids, pa.string())), dtype=bool)
 
-    def codes(self, column: str) -> tuple[list[str], np.ndarray]:
-        """The different values of a column, and which one each document has, as int [n]."""
-        encoded = self.table[column].combine_chunks().dictionary_encode()
-        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    def where(self, wanted: Collection[Group]) -> np.ndarray:
+        """Mask [n] of the documents of these groups."""
+        return np.array([group in wanted for group in self.groups] or [False])[self.group]
+
+    def counted(self, rows: np.ndarray, by: Callable[[Group], tuple[str, ...]]) -> dict[tuple[str, ...], Counter[str]]:
+        """Documents and characters of the rows by keys of their groups; a row counts each time it comes."""
+        documents = np.bincount(self.group[rows], minlength=len(self.groups)).tolist()
+        characters = np.bincount(self.group[rows], self.characters[rows], minlength=len(self.groups)).tolist()
+        counts: dict[tuple[str, ...], Counter[str]] = {}
+        for group, count, size in zip(self.groups, documents, characters, strict=True):
+            if count:
+                counts.setdefault(by(group), Counter()).update(documents=count, characters=int(size))
+        return counts
 
 
 class Drawn(NamedTuple):
@@ -89,10 +99,9 @@ def held_out(documents: Documents, eligible: np.ndarray, *, share: float, charac
     The first of a language is held out even when the share is small, so that every language can be measured.
     """
     held = np.zeros(len(eligible), dtype=bool)
-    names, codes = documents.codes("lang")
-    for code in range(len(names)):
-        filled = 0
-        for row in np.flatnonzero(eligible & documents.organic & (codes == code)).tolist():
+    for lang in {group.lang for group in documents.groups}:
+        filled, own = 0, documents.where({it for it in documents.groups if (it.origin, it.lang) == (ORGANIC, lang)})
+        for row in np.flatnonzero(eligible & own).tolist():
             size = int(documents.characters[row])
             if filled and documents.lots[row] >= share * 2.0**64:
                 break
@@ -108,7 +117,7 @@ def drawn(
     """The plan of every phase, made of the eligible documents (mask [n]); ValueError for an unknown `within`."""
     plans: dict[str, Drawn] = {}
     for name, phase in sorted(phases.items()):
-        allowed = eligible & (~documents.organic | _matching(documents, "source", phase.sources))
+        allowed = eligible & documents.where(_open_to(phase, documents.groups))
         if phase.within:
             if phase.within not in plans:
                 raise ValueError(
@@ -137,20 +146,19 @@ def in_order(documents: Documents, rows: np.ndarray, order: Order) -> np.ndarray
 def _phase(
     documents: Documents, allowed: np.ndarray, phase: Phase, lots: np.ndarray, order: Order, buckets: int
 ) -> Drawn:
-    cells, codes = documents.codes("cell")
-    owners = np.array([_owner(cell, phase.weights) for cell in cells] or [""])[codes]
+    owners = np.array([_owner(group.cell, phase.weights) for group in documents.groups] or [""])[documents.group]
     whole, weights = sum(weight.share for weight in phase.weights.values()), {}
     taken, turns, levels = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     for pattern, weight in sorted(phase.weights.items()):
         members = np.flatnonzero(allowed & (owners == pattern) & (documents.quality >= weight.min_quality))
         queue = members[np.argsort(lots[members], kind="stable")]
-        sizes = documents.characters[queue]
+        sizes = documents.characters[queue].astype(np.int64)
         target = round(phase.characters * weight.share / whole)
         copies = _copies(sizes, target=target, epochs=weight.epochs)
         entries, counted = np.repeat(queue, copies), np.cumsum(copies) - copies
         taken.append(entries)
         turns.append(np.arange(len(entries)) - np.repeat(counted, copies))  # which time the document comes
-        levels.append(_levels(documents.hardness[entries], documents.characters[entries], buckets))
+        levels.append(_levels(documents, entries, buckets))
         reached, available = int(sizes @ copies), int(sizes.sum())
         weights[pattern] = {"target": target, "reached": reached, "available": available}
     rows, turn, level = (np.concatenate(parts) for parts in (taken, turns, levels))
@@ -158,6 +166,13 @@ def _phase(
     sequence = np.lexsort((turn, rows, place, level))
     starts = np.searchsorted(level[sequence], np.arange(buckets)).tolist()
     return Drawn(rows[sequence], starts, weights)
+
+
+def _open_to(phase: Phase, groups: Iterable[Group]) -> set[Group]:
+    def named(source: str) -> bool:
+        return any(fnmatchcase(source, pattern) for pattern in phase.sources)
+
+    return {group for group in groups if group.origin != ORGANIC or named(group.source)}
 
 
 def _copies(sizes: np.ndarray, *, target: int, epochs: int) -> np.ndarray:
@@ -173,14 +188,15 @@ def _copies(sizes: np.ndarray, *, target: int, epochs: int) -> np.ndarray:
     return copies
 
 
-def _levels(hardness: np.ndarray, characters: np.ndarray, buckets: int) -> np.ndarray:
-    """Difficulty bucket of each entry of one weight, 0 the easiest, with the same characters in each, int64 [entries].
+def _levels(documents: Documents, rows: np.ndarray, buckets: int) -> np.ndarray:
+    """Difficulty bucket of each row of one weight, 0 the easiest, with the same characters in each, int64 [rows].
 
     Difficulty is the mean rank in perplexity and in sentence length, or the latter's alone where nobody measured the
     former. Ranks within a weight, so that every bucket has the mixture of the whole and no language comes first.
     """
-    known, ranks = hardness[:, 0] > 0, _ranks(hardness[:, 1])
-    ranks[known] = (ranks[known] + _ranks(hardness[known, 0])) / 2
+    perplexity, characters = documents.perplexity[rows], documents.characters[rows].astype(np.int64)
+    known, ranks = perplexity > 0, _ranks(documents.sentence[rows])
+    ranks[known] = (ranks[known] + _ranks(perplexity[known])) / 2
     climb = np.argsort(ranks, kind="stable")
     ends = np.cumsum(characters[climb])
     levels = np.zeros(len(climb), dtype=np.int64)
@@ -196,8 +212,3 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 def _owner(cell: str, patterns: Mapping[str, Weight]) -> str:
     found = [(len(pattern), pattern) for pattern in patterns if fnmatchcase(cell, pattern)]
     return max(found)[1] if found else ""
-
-
-def _matching(documents: Documents, column: str, patterns: Sequence[str]) -> np.ndarray:
-    values, codes = documents.codes(column)
-    return np.array([any(fnmatchcase(value, it) for it in patterns) for value in values] or [False])[codes]

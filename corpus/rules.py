@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from corpus import language, lines, pii
-from corpus.cleaning import FENCE, normalise, strip_markup
+from corpus.cleaning import fenced, normalise, strip_markup
 from corpus.ledger import KEPT
 from corpus.scoring import Judges
 from corpus.words import Prose, parts, repeats
@@ -62,6 +62,8 @@ class Policy(BaseModel):
     stages: list[str]  # those of STAGES that are on; an ablation leaves one out
     min_hangul: float  # share of letters from which a text is Korean
     min_english_words: float  # share of function words from which a text in Latin script is English
+    min_code_signs: float  # share of braces and their like from which a text may be code
+    min_code: float  # and the probability from which it is
     max_markup: float  # share of characters that were markup, in a text of which too little is left
     max_boilerplate: float  # share of characters in boilerplate and repeated lines
     repeated_line_documents: int  # documents of a source that hold a line from which the line is furniture
@@ -128,15 +130,22 @@ def clean(
     return [Cleaned(text, share, counts) for (text, counts), (_, share) in zip(masked, shared, strict=True)]
 
 
+def languages(texts: list[str], policy: Policy, *, judges: Judges) -> list[tuple[str, float]]:
+    """Stage language: ko, en, code or other for each text or paragraph, and the share or probability that decided."""
+    limits = policy.model_dump(include={"min_hangul", "min_english_words"})
+    said = [language.identify(text, **limits) for text in texts]
+    doubtful = [place for place, text in enumerate(texts) if language.code_signs(text) >= policy.min_code_signs]
+    for place, chance in zip(doubtful, judges.code([texts[place] for place in doubtful]).tolist(), strict=True):
+        said[place] = ("code", chance) if chance >= policy.min_code else said[place]
+    return said
+
+
 def judge(cleaned: list[Cleaned], raw_characters: list[int], policy: Policy, *, judges: Judges) -> list[Verdict]:
     """Verdicts on cleaned texts, in their order; each is a function of its own text and the policy alone."""
     shortest = min(limits.min_characters for limits in policy.limits.values())
-    prose = [FENCE.sub("", text) for text, *_ in cleaned]  # rules about words spare the code beside prose
+    prose = ["".join(fenced(text)[::2]) for text, *_ in cleaned]  # rules about words spare the code beside prose
     prose = [part if len(part) >= shortest else whole.text for part, whole in zip(prose, cleaned, strict=True)]
-    said = [
-        language.identify(text, min_hangul=policy.min_hangul, min_english_words=policy.min_english_words)
-        for text in prose
-    ]
+    said = languages(prose, policy, judges=judges)
     verdicts = [Verdict(KEPT, "", 0.0, lang, {}) for lang, _ in said]
 
     def refuse(places: Iterator[tuple[int, Measured]]) -> None:
@@ -157,12 +166,12 @@ def judge(cleaned: list[Cleaned], raw_characters: list[int], policy: Policy, *, 
             {name: column[index] for name, column in scores._asdict().items()},
         )
         verdicts[place] = verdicts[place]._replace(scores=found)
-        measured = (
+        told = (
             Measured("improbable", "perplexity", found["perplexity"], 0, limits.max_perplexity),
             Measured("poor", "quality", found["quality"], policy.min_quality, 1),
             Measured("toxic", "toxicity", found["toxicity"], 0, policy.max_toxicity),
         )
-        refuse((place, one) for one in measured)
+        refuse((place, one) for one in told)
     return verdicts
 
 

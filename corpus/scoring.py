@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 LONGEST, WINDOWS = 4096, 8  # characters scored of a document: all, or this many in windows spread over it
 ORDERS = 5  # character n-grams of 1 to 5; the models say which they read
@@ -50,13 +51,19 @@ class Head:
     orders: tuple[int, ...]
     power: float  # 1: the mean n-gram decides; 0.5: longer texts are surer
 
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        return self.weights.astype(np.float32)  # sums stay below 2^24, so they are exact
+
     def score(self, codes: list[np.ndarray], starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Scores [spans, outputs] of the spans [start, end) of positions; sums are of integers, so exact."""
-        bounds = np.stack([starts, ends], axis=1).ravel()
-        total = np.zeros((len(starts), len(self.scale)), np.int64)
+        bounds = np.concatenate(([0], np.stack([starts, ends], axis=1).ravel()))
+        total, ones = np.zeros((len(starts), len(self.scale))), np.ones(ends[-1], np.float32)
         for order in self.orders:
-            rows = self.weights.take(bucket(codes[order - 1], len(self.weights)), axis=0)
-            total += np.add.reduceat(rows, bounds, axis=0, dtype=np.int32)[::2]
+            places = bucket(codes[order - 1][: ends[-1]], len(self.weights))
+            total += (csr_matrix((ones, places, bounds), shape=(len(bounds) - 1, len(self.weights))) @ self._weights)[
+                1::2
+            ]
         return total * self.scale / (np.maximum(ends - starts, 1) ** self.power)[:, None] + self.bias
 
 
@@ -91,6 +98,7 @@ class Judges:
     language_model: LanguageModel
     document: Head  # outputs: quality, then the labels of domain, register and kind
     sentence: Head  # output: abuse
+    program: Head  # output: code, against prose
     labels: dict[str, list[str]]  # domain, register, kind → their labels, in the order of the outputs
 
     def scores(self, texts: list[str]) -> Scores:
@@ -98,7 +106,16 @@ class Judges:
         parts = [self._score(chunk) for chunk in chunks(texts)]
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 6
         names = [list(map(str, column)) for column in columns[3:]]
-        return Scores(*(column.astype(np.float64).round(6) for column in columns[:3]), *names)
+        perplexity, quality, toxicity = (column.astype(np.float64).round(6) for column in columns[:3])
+        return Scores(perplexity, quality, toxicity, *names)
+
+    def code(self, texts: list[str]) -> np.ndarray:
+        """Probability [n] that a text is program code and not prose about it."""
+        parts = [np.zeros(0)]
+        for chunk in chunks(texts):
+            grams, _ = read(chunk)
+            parts.append(sigmoid(self.program.score(grams.codes, grams.starts, grams.starts + grams.lengths)[:, 0]))
+        return np.concatenate(parts)
 
     def _score(self, texts: list[str]) -> list[np.ndarray]:
         grams, folded = read(texts)
@@ -124,23 +141,23 @@ class Judges:
 
 
 def load(folder: Path) -> Judges:
-    """The judges that `corpus.learning` wrote into a folder: four .npy files and judges.json."""
+    """The judges that `corpus.learning` wrote into a folder: .npy files and judges.json."""
     try:
         card = json.loads((folder / "judges.json").read_text(encoding="utf-8"))
         arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in card["arrays"]}
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder}: no readable judges ({error}); run `python -m corpus.learning`") from error
-    heads = [
-        Head(
+    heads = {
+        name: Head(
             arrays[name],
             np.array(card[name]["scale"]),
             np.array(card[name]["bias"]),
             tuple(card[name]["orders"]),
             card[name]["power"],
         )
-        for name in ("document", "sentence")
-    ]
-    return Judges(LanguageModel(arrays["unigrams"], arrays["cells"]), *heads, card["labels"])
+        for name in ("document", "sentence", "program")
+    }
+    return Judges(LanguageModel(arrays["unigrams"], arrays["cells"]), labels=card["labels"], **heads)
 
 
 def chunks(texts: list[str]) -> Iterator[list[str]]:
@@ -211,6 +228,6 @@ def classes() -> np.ndarray:
     table[0xAC00:0xD7A4] = np.arange(0x3000, 0x5BA4)
     table[0x3000:0x3040] = np.arange(0x5C00, 0x5C40)  # 「」《》
     table[0x3131:0x318F] = np.arange(0x5C40, 0x5C9E)  # ㅋㅋ
-    for number, (first, last) in enumerate(("ぁヿ", "㐀鿿", "🀀🿿", "��", "！ﾟ")):
-        table[ord(first) : ord(last) + 1] = 0x5CA0 + number
+    for number, ends in enumerate(("ぁヿ", "㐀鿿", "🀀🿿", "��", "！ﾟ")):
+        table[ord(ends[0]) : ord(ends[1]) + 1] = 0x5CA0 + number
     return table

@@ -12,7 +12,7 @@ SCORES = ("quality", "perplexity")  # 0 where nobody has judged
 DOCUMENT_SCHEMA = pa.schema([(name, pa.string()) for name in FIELDS] + [(name, pa.float64()) for name in SCORES])
 ROWS_PER_SHARD = 8192
 ROWS_PER_GROUP = 1024  # read into memory at once
-BYTES_PER_SHARD = 16 << 20  # small enough that two workers share even a small corpus, few enough files for a big one
+BYTES_PER_SHARD = 8 << 20  # small enough that two workers share even a small corpus, few enough files for a big one
 
 
 class ShardError(ValueError):
@@ -42,7 +42,7 @@ def read_shard(path: Path) -> Iterator[dict]:
 
 
 def write(folder: Path, documents: Iterable[dict], *, rows_per_shard: int = ROWS_PER_SHARD) -> int:
-    """Writes documents as shards of at most `rows_per_shard` rows and about 16 MiB of text; returns how many."""
+    """Writes documents as shards of at most `rows_per_shard` rows and about 8 MiB of text; returns how many."""
     folder.mkdir(parents=True, exist_ok=True)
     total, number, rows, size = 0, 0, [], 0
     for document in documents:

@@ -114,7 +114,7 @@ def repeats(ids: np.ndarray, lengths: np.ndarray, owners: np.ndarray, upto: int)
     codes = owners.astype(np.uint64) * _MULTIPLIER + ids.astype(np.uint64)
     for n in range(2, upto + 1):
         codes = codes[: len(ids) - n + 1] * _MULTIPLIER + ids[n - 1 :].astype(np.uint64)
-        order = np.argsort(codes[places], kind="stable")
+        order = _equal_together(codes[places])
         ordered = codes[places[order]]
         new = np.ones(len(order), dtype=bool)
         new[1:] = ordered[1:] != ordered[:-1]
@@ -131,6 +131,18 @@ def repeats(ids: np.ndarray, lengths: np.ndarray, owners: np.ndarray, upto: int)
         again = np.bincount(owners, weights=lengths * covered) / totals
         yield n, Repeats(np.minimum(top / totals, 1.0), again, places)
         places = places[np.isin(places + 1, places, assume_unique=True)]
+
+
+def _equal_together(codes: np.ndarray) -> np.ndarray:
+    """Places of all codes that occur twice or more (and of a few others), equal ones side by side in their order.
+
+    Sorting values takes a tenth of the time that sorting places takes, and most n-grams occur once.
+    """
+    values = np.sort(codes)
+    marks = np.zeros(1 << 20, dtype=bool)
+    marks[values[1:][values[1:] == values[:-1]] >> np.uint64(44)] = True
+    places = np.flatnonzero(marks[codes >> np.uint64(44)])
+    return places[np.argsort(codes[places], kind="stable")]
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:

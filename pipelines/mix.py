@@ -1,13 +1,11 @@
 """Mixes organic and synthetic documents: what is held out, what each phase sees, and what would leak an answer."""
 
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
-from corpus import engine, mixing, plan, shards
+from corpus import mixing, plan, shards
 from corpus.contamination import Contamination, overlap
 from corpus.evaluations import read_sets
 from pipelines._journal import Journal
@@ -40,11 +38,8 @@ def main(
     sets = sets._replace(absent=dict.fromkeys(sets.absent, "no file of it"))  # a report names no folder of this machine
     detector = Contamination(sets.items, letters=params.letters, share=params.share)
     shards_of = mixing.sources(shards.paths(documents), shards.paths(synthetic / "documents"))
-    survey = partial(mixing.survey, find=detector.hits)
-    surveyed = [part for _, part in sorted(engine.over(shards_of, survey, done=scratch / "surveyed"))]
-    known = plan.Documents.of(pa.concat_tables([part.rows for part in surveyed]))
-    hits = {name: found for part in surveyed for name, found in part.hits.items()}
-    journal.step(1, documents=len(known.lots), contaminated=len(hits))
+    known, hits, urls = mixing.surveyed(shards_of, find=detector.hits, scratch=scratch)
+    journal.step(1, documents=len(known.ids), contaminated=len(hits))
     clean = ~known.among(sorted(hits))
     held = plan.held_out(known, clean, share=params.validation_share, characters=params.validation_characters)
     settings = params.model_dump(include={"seed", "order", "buckets"})
@@ -61,9 +56,9 @@ def main(
         **mixing.booked(known, places.values(), ~clean),
         documents={name: len(rows) for name, rows in places.items()},
         weights={name: phase.weights for name, phase in phases.items()},
-        domains=mixing.counted(known, places, ("origin", "lang", "domain")),
-        registers=mixing.counted(known, places, ("origin", "register")),
-        sources=mixing.origins(known, (part.urls for part in surveyed)),
+        domains=mixing.accounts(known, places, "origin", "lang", "domain"),
+        registers=mixing.accounts(known, places, "origin", "register"),
+        sources=mixing.origins(known, urls),
         evaluation_items=len(sets.items),
         contamination=overlap(sets, detector, chain.from_iterable(hits.values())),
     )

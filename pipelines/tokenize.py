@@ -59,7 +59,7 @@ def _pack(
                 ids.tofile(stream)
                 sizes.append(len(ids))
                 one = {"documents": 1, "tokens": len(ids), "characters": len(row["text"])}
-                groups.setdefault(accounts.group(row), Counter()).update(one, bytes=len(row["text"].encode()))
+                groups.setdefault(accounts.key_of(row), Counter()).update(one, bytes=len(row["text"].encode()))
     total = {
         key: sum(group[key] for group in groups.values()) for key in ("documents", "tokens", "characters", "bytes")
     }

@@ -17,10 +17,12 @@ from pipelines._stage import load_params
 
 SMOKE = Path("profiles/smoke.yaml").resolve()
 SAMPLE, WORLD, SOURCES = (Path(p).resolve() for p in ("data/sample/text", "data/sample/world", "data/sources"))
-SETS, PROMPTS, RECIPES = (Path(p).resolve() for p in ("data/evaluations", "data/sample/safety", "data/recipes"))
+SETS, PROMPTS, JUDGES, RECIPES = (
+    Path(p).resolve() for p in ("data/evaluations", "data/sample/safety", "data/judges", "data/recipes")
+)
 DATA = {  # stage → flags, in order; "@x" is the out of stage x
     "ingest": {"text": SAMPLE, "sources": SOURCES},
-    "filter": {"documents": "@ingest"},
+    "filter": {"documents": "@ingest", "judges": JUDGES},
     "dedup": {"documents": "@filter"},
     "synthesize": {"world": WORLD, "documents": "@dedup", "recipes": RECIPES},
     "mix": {

@@ -5,12 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus import accounts, mixing, plan, shards
+from corpus import mixing, shards
 
 
 def corpus(folder, *, rows_per_shard=7, shuffle=None):
@@ -34,18 +33,17 @@ def corpus(folder, *, rows_per_shard=7, shuffle=None):
     return mixing.sources(shards.paths(folder / "organic"), shards.paths(folder / "synthetic"))
 
 
-def surveyed(shards_of):
-    parts = [mixing.survey(shard, find=lambda texts: [[] for _ in texts]) for shard in shards_of.values()]
-    return plan.Documents.of(pa.concat_tables([part.rows for part in parts])), parts
+def none_found(texts):
+    return [[] for _ in texts]
 
 
 @pytest.mark.parametrize("shuffle, rows_per_shard", [(None, 7), (1, 7), (2, 40)])
 def test_documents_are_written_whole_in_the_order_of_the_plan_however_the_shards_lie(tmp_path, shuffle, rows_per_shard):
     shards_of = corpus(tmp_path, shuffle=shuffle, rows_per_shard=rows_per_shard)
-    known, _ = surveyed(shards_of)
+    known = mixing.surveyed(shards_of, find=none_found, scratch=tmp_path / "s").documents
     rows = np.array([5, 5, 30, 0, 2, 41, 5])
     mixing.gather(known, {"a": rows, "b": rows[:0]}, shards_of, scratch=tmp_path / "s")
-    names = [known.table["id"][int(n)].as_py() for n in rows]
+    names = [known.ids[int(n)].as_py() for n in rows]
     written = list(shards.read(tmp_path / "s" / "a"))
     assert [document["id"] for document in written] == names
     assert not list(shards.read(tmp_path / "s" / "b"))
@@ -56,7 +54,7 @@ def test_documents_are_written_whole_in_the_order_of_the_plan_however_the_shards
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path):
     shards_of = corpus(tmp_path)
-    known, _ = surveyed(shards_of)
+    known = mixing.surveyed(shards_of, find=none_found, scratch=tmp_path / "s").documents
     parts = {"a": np.arange(len(known.lots))}
     for place in ("one", "two"):
         mixing.gather(known, parts, shards_of, scratch=tmp_path / place)
@@ -79,26 +77,11 @@ def test_shards_are_cut_without_gap_or_overlap_and_hold_no_more_than_they_may(si
 
 
 def test_every_organic_document_is_booked_once_and_sources_bear_their_licence_and_common_address(tmp_path):
-    known, parts = surveyed(corpus(tmp_path))
+    known, _, urls = mixing.surveyed(corpus(tmp_path), find=none_found, scratch=tmp_path / "s")
     rows = np.array([0, 0, 3])
     tainted = np.zeros(len(known.lots), dtype=bool)
     tainted[7] = True
     booked = mixing.booked(known, [rows], tainted)
     assert booked["documents_in"] == 40 == booked["documents_kept"] + sum(booked["dropped"].values())
-    origins = mixing.origins(known, [part.urls for part in parts])
+    origins = mixing.origins(known, urls)
     assert origins["book"][""] == {"documents": 40, "characters": booked["characters_in"], "url": "http://x/"}
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 99))))
-def test_sums_by_group_are_exact(rows):
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
-    kinds = {"one": pa.string(), "two": pa.string(), "n": pa.int64()}
-    table = pa.table(
-        {name: pa.array(values, kind) for (name, kind), values in zip(kinds.items(), columns, strict=True)}
-    )
-    groups = accounts.sums(table, ("one", "two"), ["n"])
-    assert sum(row["n"] for row in groups.values()) == sum(columns[2])
-    assert sum(row["documents"] for row in groups.values()) == len(rows)
-    for key, row in groups.items():
-        assert row["n"] == sum(n for *k, n in rows if tuple(k) == key)

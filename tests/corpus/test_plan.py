@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus import plan
+from corpus.accounts import Group
 from corpus.lots import lots
 
 ROWS = st.lists(
@@ -29,22 +30,24 @@ ORDERS = st.sampled_from(["shuffled", "curriculum"])
 
 
 def documents(rows):
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * 7
-    names = ("id", "lang", "domain", "origin", "characters", "quality", "perplexity")
-    kinds = [pa.string()] * 4 + [pa.int64(), pa.float64(), pa.float64()]
-    table = {name: pa.array(column, kind) for name, column, kind in zip(names, columns, kinds, strict=True)}
-    cells = [
-        f"{lang}/{domain}" if origin == "organic" else f"synthetic/{lang}/{domain}"
-        for _, lang, domain, origin, *_ in rows
+    names, langs, domains, origins, sizes, quality, perplexity = zip(*rows, strict=True) if rows else ((),) * 7
+    groups = [
+        Group(origin, lang, domain, "", f"book_{lang}", "", "")
+        for lang, domain, origin in zip(langs, domains, origins, strict=True)
     ]
-    table |= {
-        "cell": pa.array(cells, pa.string()),
-        "source": pa.array([f"book_{lang}" for _, lang, *_ in rows], pa.string()),
-        "sentence": pa.array([size / 3 for *_, size, _, _ in rows], pa.float64()),
-        "lot": pa.array(lots(row[0] for row in rows)),
-        "address": pa.array(range(len(rows)), pa.int64()),
+    known = sorted(set(groups))
+    columns = {
+        "id": pa.array(names, pa.string()),
+        "group": pa.array([known.index(group) for group in groups], pa.int32()),
+        "characters": pa.array(sizes, pa.int32()),
+        "bytes": pa.array(sizes, pa.int32()),
+        "lots": pa.array(lots(names)),
+        "addresses": pa.array(range(len(rows)), pa.int64()),
+        "quality": pa.array(quality, pa.float32()),
+        "perplexity": pa.array(perplexity, pa.float32()),
+        "sentence": pa.array([size / 3 for size in sizes], pa.float32()),
     }
-    return plan.Documents.of(pa.table(table))
+    return plan.Documents.of(pa.table(columns), known)
 
 
 def weight(share, epochs=1, min_quality=0.0):
@@ -62,7 +65,9 @@ def drawn(known, phases, order="shuffled", seed=1, buckets=3):
 
 
 def ids(known, rows):
-    return np.array(known.table["id"])[rows].tolist()
+    return known.ids.take(
+        pa.array(rows if len(rows) else [], pa.int64()) if rows.dtype != bool else pa.array(np.flatnonzero(rows))
+    ).to_pylist()
 
 
 @settings(deadline=None)
@@ -91,7 +96,7 @@ def test_each_weight_reaches_its_target_within_one_document_or_takes_all_it_may(
     owners["*"] = lambda cell: not cell.startswith("ko/")
     for pattern, owns in owners.items():
         setting, row = phase().weights[pattern], plans.weights[pattern]
-        cells = known.table["cell"].to_pylist()
+        cells = [known.groups[code].cell for code in known.group]
         members = [n for n, cell in enumerate(cells) if owns(cell) and known.quality[n] >= setting.min_quality]
         copies = {times[n] for n in members} | {0}
         assert max(copies) <= setting.epochs and row["reached"] <= row["target"]
@@ -108,7 +113,7 @@ def test_a_curriculum_takes_what_the_shuffled_order_takes_and_each_bucket_has_th
     assert sorted(easy.rows) == sorted(lots.rows) and lots.starts == [0] and easy.starts[0] == 0
     largest = max([row[4] for row in rows], default=0)
     for part in np.split(easy.rows, easy.starts[1:]):
-        mine = [n for n in part if known.table["cell"][int(n)].as_py() == "ko/law"]
+        mine = [n for n in part if known.groups[known.group[n]].cell == "ko/law"]
         assert abs(known.characters[mine].sum() - easy.weights["ko/law"]["reached"] / 3) <= largest
 
 
@@ -121,8 +126,9 @@ def test_held_out_documents_fit_are_organic_and_every_language_has_one(rows, see
     random.Random(seed).shuffle(rows)
     again = documents(rows)
     assert ids(again, plan.held_out(again, everyone, share=0.2, characters=800)) == ids(known, held)
-    assert known.organic[held].all()
-    langs, organic = np.array(known.table["lang"]), known.organic
+    langs = np.array([known.groups[code].lang for code in known.group])
+    organic = np.array([known.groups[code].origin == "organic" for code in known.group], dtype=bool)
+    assert organic[held].all()
     for lang in set(langs[organic]):
         sizes = known.characters[held & (langs == lang)]
         assert len(sizes) == 1 or 0 < sizes.sum() <= 800
@@ -152,7 +158,7 @@ def test_sources_quality_and_an_earlier_phase_bound_a_phase():
     phases = {"a": phase(1_200), "b": phase(9_000, ("book_k*",), "a", **best)}
     plans = drawn(known, phases)
     assert set(plans["b"].rows) < set(plans["a"].rows)
-    assert {known.table["lang"][int(n)].as_py() for n in plans["b"].rows} == {"ko"}
+    assert {known.groups[known.group[n]].lang for n in plans["b"].rows} == {"ko"}
     assert known.quality[plans["b"].rows].min() >= 0.5
     with pytest.raises(ValueError, match="no phase 'z' before it"):
         drawn(known, {"a": phase(within="z")})
@@ -162,7 +168,7 @@ def test_easy_documents_come_first_and_unmeasured_perplexity_leaves_it_to_senten
     rows = [(str(n), "ko", "law", "organic", 10 + n, 0.0, float(n % 2)) for n in range(60)]
     known = documents(rows)
     easy = drawn(known, {"phase1": phase(10_000)}, "curriculum")["phase1"]
-    sentences = [known.hardness[part, 1].mean() for part in np.split(easy.rows, easy.starts[1:])]
+    sentences = [known.sentence[part].mean() for part in np.split(easy.rows, easy.starts[1:])]
     assert sentences == sorted(sentences)
 
 
@@ -180,3 +186,13 @@ def test_a_plan_that_is_none_is_named(tmp_path):
     (tmp_path / plan.FILE).write_text('{"phase": 1}\n')
     with pytest.raises(ValueError, match="rerun mix"):
         plan.bucket_starts(tmp_path)
+
+
+@settings(deadline=None)
+@given(rows=ROWS, times=st.integers(0, 3))
+def test_counts_by_group_are_exact_each_time_a_document_comes(rows, times):
+    known = documents(rows)
+    counts = known.counted(np.repeat(np.arange(len(rows)), times), lambda group: (group.lang,))
+    for lang in ("ko", "en", "code"):
+        own = [row[4] for row in rows if row[1] == lang] * times
+        assert counts.get((lang,), Counter()) == Counter(documents=len(own), characters=sum(own))

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corpus import language, lines, scoring
 from corpus.cleaning import normalise, strip_markup
 from corpus.reading import read_folder
-from corpus.rules import STAGE_OF, STAGES, clean, judge, plain
+from corpus.rules import STAGE_OF, STAGES, clean, judge, languages, plain
 from corpus.words import repeats
 from pipelines._stage import load_params
 from pipelines.filter import Params
@@ -49,6 +49,7 @@ def verdict(text, policy=POLICY):
 
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
+@example("\xa0Â\x80")
 def test_normalising_twice_changes_nothing_more(text):
     once = normalise(text)
     assert normalise(once) == once
@@ -185,6 +186,14 @@ def test_code_beside_prose_is_not_held_against_it():
     assert (found.reason, code in found.text) == ("kept", True)
 
 
+CODE = (house.ROOT / "corpus/bpe.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text, lang", [(CODE, "code"), (f"{KOREAN} {KOREAN}\n{CODE[:60]}", "ko"), (ENGLISH, "en")])
+def test_bare_code_is_a_language_of_its_own(text, lang):
+    assert languages([text], POLICY, judges=JUDGES)[0][0] == lang
+
+
 def test_personal_data_is_masked_in_what_is_kept():
     found = verdict(f"{KOREAN} 문의는 010-1234-5678로 주세요.")
     assert "#@전화번호@#" in found.text
@@ -235,6 +244,17 @@ def test_lines_that_many_documents_repeat_go_and_copies_stay_whole():
     sketch.add(*lines.documents_per_key(owners, keys))
     cleaned = [text for text, _ in lines.drop(texts, every, owners, sketch.counts(keys) >= 20)]
     assert cleaned == [story(n) for n in range(30)] + [KOREAN] * 30
+
+
+def test_lines_of_fenced_code_stay_however_often_they_stand_in_the_corpus():
+    block = "```python\nimport torch\n```"
+    texts = [f"{story(n)}\n{block}\n이 문서는 자동으로 만들었습니다." for n in range(30)] + ["```python\nimport torch"]
+    every, owners, _ = lines.keys(texts, ["s"] * len(texts))
+    repeated = {*block.split("\n"), "이 문서는 자동으로 만들었습니다."}
+    furniture = np.array([line in repeated for line in every.to_pylist()])
+    cleaned = [text for text, _ in lines.drop(texts, every, owners, furniture)]
+    assert all(text.endswith(block) for text in cleaned[:30])
+    assert cleaned[30].startswith("```python")  # a fence that is never closed guards itself alone
 
 
 @settings(deadline=None, max_examples=50)

@@ -1,18 +1,23 @@
 """The synthesize stage writes documents, questions, dialogues and preferences, and reports what it taught."""
 
+import hashlib
 import json
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 
 from corpus import shards
+from corpus.generators import KEY
 from pipelines._journal import Journal
-from pipelines._stage import StageError
+from pipelines._stage import StageError, load_params
 from pipelines.synthesize import Params, main
+from tests import house
+from tests.corpus.endpoint import FakeEndpoint, Trouble
 
-WORLD = Path(__file__).parents[2] / "data/sample/world"
-PARAMS = {
+WORLD, RECIPES = house.ROOT / "data/sample/world", house.ROOT / "data/recipes"
+PARAMS = load_params("synthesize", Params, house.ROOT / "profiles/smoke.yaml").model_dump() | {
     "seed": 1,
     "relations": ["capital", "sum", "colour"],
     "facts_per_relation": 8,
@@ -29,10 +34,48 @@ PARAMS = {
 }
 
 
-def _run(folder: Path, **changes) -> tuple[Path, dict]:
-    out = folder / "out"
-    out.mkdir(parents=True)
-    main(world=WORLD, out=out, params=Params(**PARAMS | changes), journal=Journal.offline("synthesize", folder))
+def _organic(folder: Path) -> Path:
+    """Twelve Korean documents that have little in common."""
+    rows = [
+        {"id": f"o{n}", "lang": "ko", "source": "s", "license": "CC0-1.0", "text": _tale(f"o{n}", 16)}
+        for n in range(12)
+    ]
+    shards.write(folder, rows)
+    return folder
+
+
+def _tale(name: str, sentences: int) -> str:
+    draw = random.Random(name)
+    who = ("농부가", "선생님이", "아이들이", "강아지가", "할머니가", "기술자가", "상인이", "화가가", "의사가", "학생이")
+    where = (
+        "들판에서",
+        "교실에서",
+        "시장에서",
+        "바닷가에서",
+        "도서관에서",
+        "공장에서",
+        "산길에서",
+        "부엌에서",
+        "마당에서",
+    )
+    what = (
+        "노래를 부른다",
+        "책을 읽는다",
+        "나무를 심는다",
+        "그림을 그린다",
+        "기계를 고친다",
+        "빵을 굽는다",
+        "편지를 쓴다",
+    )
+    return " ".join(f"{draw.choice(who)} {draw.choice(where)} {draw.choice(what)}." for _ in range(sentences))
+
+
+def _run(folder: Path, *, world: Path = WORLD, **changes) -> tuple[Path, dict]:
+    out, scratch = folder / "out", folder / "scratch/synthesize"
+    for place in (out, scratch):
+        place.mkdir(parents=True)
+    inputs = {"world": world, "documents": _organic(folder / "organic"), "recipes": RECIPES, "scratch": scratch}
+    main(**inputs, out=out, params=Params(**PARAMS | changes), journal=Journal.offline("synthesize", folder))
     return out, json.loads((folder / "reports/synthesize.json").read_text())
 
 
@@ -87,7 +130,40 @@ def test_a_held_out_question_that_training_text_contains_stops_the_stage(tmp_pat
     text = file.read_text(encoding="utf-8")
     assert trained in text and held_out in text
     file.write_text(text.replace(held_out, trained), encoding="utf-8")
-    (tmp_path / "out").mkdir()
-    journal = Journal.offline("synthesize", tmp_path)
     with pytest.raises(StageError, match=r"held-out questions occur in training text: \['Name the capital of"):
-        main(world=tmp_path / "world", out=tmp_path / "out", params=Params(**PARAMS), journal=journal)
+        _run(tmp_path / "run", world=tmp_path / "world")
+
+
+def test_recipes_ask_an_endpoint_and_a_second_run_asks_nothing(tmp_path, monkeypatch):
+    """A real server: one reply in six copies its seed, one request in six fails; all of it is counted."""
+
+    def answer(prompt: str, _: int) -> object:
+        seed = prompt.partition("<글>\n")[2].partition("\n")[0]
+        luck = int(hashlib.sha256(seed.encode()).hexdigest(), 16) % 6
+        return {0: seed, 1: Trouble(500)}.get(luck, _tale(f"reply {seed}", 14))
+
+    monkeypatch.setenv(KEY, "sk-test-secret")
+    with FakeEndpoint(answer) as server:
+        settings = PARAMS["generator"] | {"kind": "endpoint", "url": server.url, "model": "m", "backoff_seconds": 0.0}
+        changes = {"recipes": ["textbook-ko"], "seeds_per_recipe": 12, "generator": settings | {"max_failed": 0.9}}
+        out, report = _run(tmp_path / "first", **changes)
+        asked = server.asked.total()
+        shutil.copytree(tmp_path / "first/scratch/requests", tmp_path / "second/scratch/requests")
+        again, _ = _run(tmp_path / "second", **changes)
+        failed = sum(report["recipes"]["textbook-ko"]["failed"].values())
+        assert server.asked.total() - asked == failed * settings["attempts"]  # failures alone are asked again
+    row = report["recipes"]["textbook-ko"]
+    assert row["requested"] == 12 == row["kept"] + sum(row["dropped"].values()) + failed
+    assert row["kept"] > 0 and row["dropped"].keys() >= {"copy_of_seed"} and row["failed"].keys() == {"http_500"}
+    written = [one for one in shards.read(out / "documents") if one["source"] == "synthetic-textbook-ko"]
+    assert len(written) == row["kept"] and {one["license"] for one in written} == {"CC0-1.0"}
+    assert list(shards.read(again / "documents")) == list(shards.read(out / "documents"))
+    figures = report["quality"]["synthetic-textbook-ko"]["ko"]
+    assert 0 < figures["distinct_2"] < 1 and 0 < figures["relevance"] < 1 and 0 < figures["clusters_covered"] <= 1
+    assert 0 < report["synthetic_share"]["ko"] < 1
+    assert not any(b"sk-test-secret" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_a_recipe_without_a_generator_says_what_to_set(tmp_path):
+    with pytest.raises(ValueError, match=r"set synthesize\.generator\.kind"):
+        _run(tmp_path, recipes=["textbook-ko"])
