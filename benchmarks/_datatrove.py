@@ -2,8 +2,9 @@
 
 Runs under the peers' interpreter (constraints/peers.txt says how to make it), never under ours, and prints one JSON
 line: seconds and documents per step. Chosen in its favour: one pass for reading, filters, writing and signatures; a
-text's words are cut once for all filters (its own cache); plain JSON lines in between; no files of rejects; the cheapest
-language rule; C4's rule on sentences off, for we count none either. FineWeb-2's values stand where ours have no place.
+text's words are cut once for all filters (its own cache); plain JSON lines in between; no files of rejects; the
+cheapest language rule; C4's rule on sentences off, for we count none either. FineWeb-2's values stand where ours have
+no place.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from datatrove.utils.word_tokenizers import KiwiTokenizer, SpaCyTokenizer, White
 
 WORKERS = 2
 _HANGUL = re.compile("[가-힣]")
-_ENGLISH = {*"the of and to in is that for it as was with be by on not he his but at are this have from or".split(" ")}
+_ENGLISH = {*"the of and to in is that for it as was with be by on not he his but at are this have from or".split(" ")}  # noqa: SIM905
 _STOP_WORDS = {
     "ko": [*"의다이는에을하은를고가로", "에서", "으로"],
     "en": None,
