@@ -123,7 +123,7 @@ def test_a_recipe_that_cannot_be_used_is_named_with_its_key(tmp_path, change, me
 
 
 def test_an_unknown_recipe_is_answered_with_the_known_ones():
-    with pytest.raises(RecipeError, match="choose from .*textbook-ko"):
+    with pytest.raises(RecipeError, match=r"choose from .*textbook-ko"):
         recipes.load(FOLDER, ["poetry-ko"])
 
 
