@@ -66,7 +66,7 @@ def main() -> None:
         pages = [row["text"] for row in documents if row["source"] == source]
         asked = [item for item in chosen(sets.items, names, draw) if (item.set, item.id) not in short]
         rows += [{"what": f"{lang}, {edit}", **row} for edit, row in recall(asked, pages, detector, rule).items()]
-    alarms = false_alarms(documents, sets.items, detector, rule)
+    alarms = [*false_alarms(documents, sets.items, detector, rule)]
     least = {edit: min(row["ours"] for row in rows if row["what"].endswith(edit)) for edit in REQUIRED}
     about = {"what": f"{len(sets.items)} items indexed, {len(short)} too short", "seconds": round(built, 2)}
     _frame.report(
