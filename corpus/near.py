@@ -39,10 +39,8 @@ def signatures(texts: list[str], *, hashes: int, shingle: int) -> np.ndarray:
     """MinHash signatures uint32 [documents, hashes] of texts given as units; `shingle` units make one element."""
     import pyarrow as pa
 
-    daft = quiet_daft()
-    frame = daft.from_arrow(pa.table({"text": pa.array(texts, pa.large_string())}))
-    minhash = daft.col("text").minhash(num_hashes=hashes, ngram_size=shingle, seed=1, hash_function="xxhash")
-    column = frame.select(minhash.alias("minhash")).to_arrow()["minhash"].combine_chunks()
+    series = quiet_daft().Series.from_arrow(pa.array(texts, pa.large_string()))  # no plan: on Ray it would travel
+    column = series.minhash(num_hashes=hashes, ngram_size=shingle, seed=1, hash_function="xxhash").to_arrow()
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, hashes)
 
 
