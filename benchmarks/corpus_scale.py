@@ -10,15 +10,14 @@ shard (8 MiB) for each worker, or memory at 1 x is that of idle workers.
 import argparse
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from benchmarks import _frame, _texts
+from benchmarks import _frame, _texts, corpus_speed
 
-STAGES = ("ingest", "filter", "dedup", "mix")
 GOAL = "at 8 x: peak <= 1.3 x and <= 2048 MiB, time <= 9 x; 1 digest of the mixture, the records, and an order's bytes"
 ORDERS: dict[str, Callable[[str], str]] = {  # a file's new name, which keeps the old one behind a folder
     "as named": lambda name: name,
@@ -50,25 +49,11 @@ def main() -> None:
     _frame.report("corpus_scale", goal=GOAL, rows=[*scale, *same], ratio=ratio)
 
 
-def line(text: Path, folder: Path, *, env: Mapping[str, str], cores: int) -> dict[str, Any]:
-    """Seconds and peak memory of the four stages in a workspace, synthesis aside, and what they say they kept."""
-    _frame.stage("synthesize", folder)
-    runs = {name: _frame.stage(name, folder, env=env, cores=cores) for name in STAGES}
-    return {
-        "documents": _frame.conclusion(folder, "ingest")["documents_kept"],
-        "kept": _frame.conclusion(folder, "dedup")["documents_kept"],
-        "seconds": round(sum(run.seconds for run in runs.values()), 2),
-        "peak_mib": max(run.peak_mib for run in runs.values()),
-        "steps": {name: run.seconds for name, run in runs.items()},
-        "steps_mib": {name: run.peak_mib for name, run in runs.items()},
-    }
-
-
 def _scaled(text: Path, versions: Path, times: int) -> dict[str, Any]:
     for version in range(times):
         _texts.by_name(versions / f"{version}", text / f"{version}", str)
     with _frame.workspace(text) as folder:
-        return {"times": times, "mb": round(_texts.size(text), 1)} | line(text, folder, env={}, cores=0)
+        return {"times": times, "mb": round(_texts.size(text), 1)} | corpus_speed.ours(folder)
 
 
 def _same(place: Path, base: Path) -> Iterator[dict[str, Any]]:
@@ -78,7 +63,7 @@ def _same(place: Path, base: Path) -> Iterator[dict[str, Any]]:
         text = place / f"order{number}"
         _texts.by_name(base, text, ORDERS[order])
         with _frame.workspace(text) as folder:
-            row = {"order": order, "workers": workers} | line(text, folder, env=env, cores=cores)
+            row = {"order": order, "workers": workers} | corpus_speed.ours(folder, env=env, cores=cores)
             yield row | digests(folder / "artifacts")
 
 
@@ -87,7 +72,7 @@ def digests(out: Path) -> dict[str, str]:
 
     Shards before mix lie in reading order, so there the records are the same and not the files.
     """
-    files = [file for name in STAGES for file in sorted((out / name).rglob("*")) if file.is_file()]
+    files = [file for name in corpus_speed.STAGES for file in sorted((out / name).rglob("*")) if file.is_file()]
     lots = [file for file in files if file.suffix in (".parquet", ".jsonl") and file.parent.name != "quarantine"]
     records = (f"{file.relative_to(out).parent}{row}".encode() for file in lots for row in _records(file))
     return {

@@ -15,6 +15,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,11 @@ def main() -> None:
     _frame.report("corpus_speed", goal=GOAL, rows=[*rows, marks], ratio=ratio)
 
 
-def ours(folder: Path) -> dict[str, Any]:
+def ours(folder: Path, *, env: Mapping[str, str] | None = None, cores: int = 0) -> dict[str, Any]:
     """Seconds per stage, peak memory and documents of one pass of our stages."""
-    runs = {name: _frame.stage(name, folder) for name in STAGES[:-1]}
+    runs = {name: _frame.stage(name, folder, env=env, cores=cores) for name in STAGES[:-1]}
     _frame.stage("synthesize", folder)  # the peer makes no text, so it is in no time
-    runs["mix"] = _frame.stage("mix", folder)
+    runs["mix"] = _frame.stage("mix", folder, env=env, cores=cores)
     written = {name: _frame.conclusion(folder, name) for name in STAGES}
     return {
         "seconds": round(sum(run.seconds for run in runs.values()), 2),
