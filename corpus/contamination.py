@@ -22,7 +22,7 @@ from corpus.evaluations import Item, Sets
 PARTICLES = "은는이가을를의에서로으란와과도랑만하고"
 ANCHORS, NEEDED = 8, 3  # windows by which an item is looked for, and how many of them must stand in the document
 SHORT, SHORTEST = 8, 12  # an item of fewer windows is searched as a whole, standing alone, if it is so wide
-POOLED_SHARE = 0.9  # of windows, for an item that needs its options to be told from a phrase
+PHRASE, POOLED_SHARE = 24, 0.9  # a question of fewer windows is a phrase without its options; share of both together
 COMMON = 16  # a window that more items share becomes an anchor only where there are no others
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _SIEVE_SHIFT = np.uint64(64 - 24)  # leaves the 24 top bits of a hash, which are its best
@@ -66,7 +66,8 @@ class Contamination:
     def __init__(self, items: Sequence[Item], *, letters: int, share: float) -> None:
         self._names, self._letters = [(item.set, item.id) for item in items], letters
         asked = _shingles([(n, text) for n, item in enumerate(items) for text in item.question], letters)
-        brief = np.flatnonzero(np.bincount(asked[0], minlength=len(items)) < SHORT)
+        least = np.array([PHRASE if item.options else SHORT for item in items])
+        brief = np.flatnonzero(np.bincount(asked[0], minlength=len(items)) < least)
         options = _shingles([(n, text) for n in brief.tolist() for text in items[n].options], letters)
         homes, windows = _distinct(*(np.concatenate(pair) for pair in zip(asked, options, strict=True)))
         self._counts = counts = np.bincount(homes, minlength=len(items))
