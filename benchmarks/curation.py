@@ -29,13 +29,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--tokens", type=int, help="instead of the profile's budget")
+    parser.add_argument("--threads", type=int, default=2, help="of the training; one leaves the machine usable")
     flags = parser.parse_args()
     with _frame.workspace(flags.data) as curated, _frame.workspace(flags.data) as raw:
         for folder in (curated, raw) if flags.tokens else ():
             change(folder, lambda params: params["pretrain"].update(tokens=flags.tokens))
         prepare(curated, raw)
         trained = {
-            (name, seed): train(folder, seed)
+            (name, seed): train(folder, seed, flags.threads)
             for seed in flags.seeds
             for name, folder in (("raw", raw), ("curated", curated))
         }
@@ -82,10 +83,10 @@ def copies(file: Path, ids: Collection[str]) -> set[str]:
     return set().union(*(group for group in groups if group & set(ids)))
 
 
-def train(folder: Path, seed: int) -> dict[str, Any]:
+def train(folder: Path, seed: int, threads: int) -> dict[str, Any]:
     """Bits per byte of the held-out text after the laptop's pretrain with this seed, and the tokens it saw."""
     change(folder, lambda params: params["pretrain"].update(seed=seed))
-    run = _frame.stage("pretrain", folder, env={"OMP_NUM_THREADS": "2"})
+    run = _frame.stage("pretrain", folder, env={"OMP_NUM_THREADS": str(threads)})
     report, parts = (_frame.conclusion(folder, name) for name in ("pretrain", "tokenize"))
     shutil.rmtree(folder / "artifacts/pretrain")
     bits = {}
