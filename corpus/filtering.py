@@ -74,10 +74,11 @@ def judge_shard(path: Path, *, folder: Path, sizes: Counter[str], policy: rules.
     verdicts = rules.judge(cleaned, raw, policy, judges=scoring.load(judges))
     result = Judged(Ledger(), Counter(), Counter({"in": len(documents)}), [], [])
     parts: dict[str, list[dict]] = {"kept": [], "dropped": []}
-    for document, name, size, one, verdict in zip(documents, _names(documents), raw, cleaned, verdicts, strict=True):
+    names, urls = _masked([row["id"] for row in documents]), _masked([row.get("url") or "" for row in documents])
+    for document, name, url, size, one, verdict in zip(documents, names, urls, raw, cleaned, verdicts, strict=True):
         part = "kept" if verdict.reason == KEPT else "dropped"
         scores = {key: verdict.scores.get(key) for key in _JUDGED}
-        judged = document | scores | {"id": name, "lang": verdict.lang, "text": one.text}
+        judged = document | scores | {"id": name, "lang": verdict.lang, "url": url, "text": one.text}
         parts[part].append(judged)
         result.ledger.add(verdict.reason, judged, characters_in=size)
         result.masked.update(one.masked if part == "kept" else {})
@@ -91,8 +92,7 @@ def judge_shard(path: Path, *, folder: Path, sizes: Counter[str], policy: rules.
     return result._replace(examples=rejects.sample(result.examples))
 
 
-def _names(documents: list[dict]) -> list[str]:
-    """Ids without personal data; one that held some stays distinct by a hash."""
-    masked = pii.mask([row["id"] for row in documents])
-    digests = (hashlib.blake2b(row["id"].encode(), digest_size=6).hexdigest() for row in documents)
-    return [name + f"#{digest}" * bool(found) for (name, found), digest in zip(masked, digests, strict=True)]
+def _masked(names: list[str]) -> list[str]:
+    """Ids or addresses without personal data; one that held some stays distinct by a hash."""
+    digests = (hashlib.blake2b(name.encode(), digest_size=6).hexdigest() for name in names)
+    return [name + f"#{digest}" * bool(found) for (name, found), digest in zip(pii.mask(names), digests, strict=True)]

@@ -1,4 +1,4 @@
-"""Knows how evidence looks: three pictures whose bytes depend on the numbers alone."""
+"""Knows how evidence looks: four pictures whose bytes depend on the numbers alone."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +34,32 @@ def filter_waterfall(steps: Sequence[tuple[str, int]], file: Path) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set(xlabel="documents")
+    figure.savefig(file, **PNG)
+
+
+def filter_shares(falls: Mapping[str, Mapping[str, Mapping[str, Sequence[int]]]], file: Path) -> None:
+    """Where a source's and a language's documents and characters went: kept, cut, or dropped by which filter stage.
+
+    falls: "by_source" and "by_language" → value → stage → (documents, characters), as reports/filter.json has them.
+    """
+    rows = [(name, row) for key in ("by_language", "by_source") for name, row in sorted(falls[key].items())]
+    stages = sorted({stage for _, row in rows for stage in row}, key=lambda name: (name != "kept", name != "cut", name))
+    figure = Figure(figsize=(10, 1.6 + 0.25 * len(rows)), **STYLE)
+    for unit, axes in enumerate(figure.subplots(1, 2, sharey=True)):
+        wholes = [sum(counts[unit] for counts in row.values()) for _, row in rows]
+        left = [0.0] * len(rows)
+        for stage in stages:
+            shares = [
+                row.get(stage, (0, 0))[unit] / max(1, whole) for (_, row), whole in zip(rows, wholes, strict=True)
+            ]
+            axes.barh(range(len(rows)), shares, left=left, label=stage)
+            left = [at + share for at, share in zip(left, shares, strict=True)]
+        name = ("documents", "characters")[unit]
+        axes.set(title=f"{sum(wholes[: len(falls['by_language'])]):,} {name}", xlabel=f"share of {name}")
+        axes.margins(y=0.01)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
+    axes.invert_yaxis()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(stages), fontsize=8)
     figure.savefig(file, **PNG)
 
 

@@ -1,4 +1,4 @@
-"""Turns the evidence of all stages into one page, three pictures and the corpus's data card."""
+"""Turns the evidence of all stages into one page, its pictures and the corpus's data card."""
 
 from pathlib import Path
 
@@ -23,6 +23,8 @@ def main(*, reports: Path, sources: Path, out: Path, params: Params, journal: Jo
         pictures.loss_over_tokens(curves, out / "loss.png")
     if flow := report.waterfall(evidence):
         pictures.filter_waterfall(flow, out / "documents.png")
+    if falls := evidence.get("filter", {}).get("waterfall"):
+        pictures.filter_shares(falls, out / "filter.png")
     drawn = sorted(file.name for file in out.iterdir())
     (out / "report.md").write_text(report.page(evidence, drawn), encoding="utf-8")
     (out / "data-card.md").write_text(data_card.page(evidence, catalogue(sources)), encoding="utf-8")

@@ -47,7 +47,7 @@ TRAINING = {
 }
 
 
-def run(stages, place):
+def run(stages, place, *, opened=Journal.offline):
     for name, flags in stages.items():
         stage = import_module(f"pipelines.{name}")
         call = {key: place / value[1:] if isinstance(value, str) else value for key, value in flags.items()}
@@ -56,7 +56,9 @@ def run(stages, place):
             call["scratch"].mkdir(parents=True, exist_ok=True)
         (place / name).mkdir()
         params = load_params(name, stage.Params, SMOKE)
-        stage.main(**call, out=place / name, params=params, journal=Journal.offline(name, place))
+        journal = opened(name, place)
+        stage.main(**call, out=place / name, params=params, journal=journal)
+        journal.close("FINISHED")
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,17 @@ def test_a_page_and_only_the_pictures_that_have_evidence_are_made(tmp_path):
     assert "| mini |" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_the_filter_s_waterfall_becomes_a_picture_by_language_and_source(tmp_path):
+    fall = {
+        "by_language": {"ko": {"kept": [2, 30], "cut": [0, 5]}},
+        "by_source": {"web": {"kept": [2, 30], "cut": [0, 5]}},
+    }
+    dropped = {"documents_in": 2, "documents_kept": 2, "characters_in": 35, "characters_kept": 30, "dropped": {}}
+    found = run(tmp_path, {"evaluate@mini": json.dumps(MODEL), "filter": json.dumps(dropped | {"waterfall": fall})})
+    assert "filter.png" in found["pictures"]
+    assert (tmp_path / "out/filter.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_no_evaluation_is_an_error(tmp_path):
     with pytest.raises(StageError, match="evaluate"):
         run(tmp_path, {"filter": "{}"})
