@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _frame
-from corpus import learning, rules, scoring
+from corpus import learning, lexicons, rules, scoring
 from corpus.cleaning import normalise, strip_markup
 from corpus.learning import Example
 from pipelines._stage import load_params
@@ -35,8 +35,8 @@ def main() -> None:
     params = load_params("filter", Params, _frame.ROOT / "profiles/laptop.yaml")
     every = list(learning.examples(data))
     paragraphs = list(languages(judges, data, params))
-    clean = list(clean_documents(judges, data, params.max_toxicity))
-    rows = [*quality(judges, every), *taxonomy(judges, every), *toxicity(judges, data), *clean, *paragraphs]
+    clean = list(clean_documents(judges, data, params))
+    rows = [*quality(judges, every), *taxonomy(judges, every), *toxicity(judges, data, params), *clean, *paragraphs]
     rows += [*code(judges, every, params), *perplexity(judges, every), speed(judges, every)]
     ratio = {"language id": paragraphs[-1]["accuracy"], "false alarms": max(row["share"] for row in clean)}
     _frame.report("judges", goal=GOAL, rows=rows, ratio=ratio)
@@ -66,27 +66,36 @@ def taxonomy(judges: scoring.Judges, every: list[Example]) -> Iterator[Row]:
         yield {"what": f"{name}, held-back documents", "n": len(held), "accuracy": float(right)}
 
 
-def toxicity(judges: scoring.Judges, data: Path) -> Iterator[Row]:
-    """F1 on the held-back tenth of the labelled comments; the threshold is the one that is best on the others."""
+def toxicity(judges: scoring.Judges, data: Path, params: Params) -> Iterator[Row]:
+    """F1 on the held-back tenth of the labelled comments, of the classifier, the lexicon, and both.
+
+    The first threshold of the classifier is the one that is best on the other comments, the last is the filter's.
+    """
     said = learning.comments(data)
-    score = judges.scores([text for text, *_ in said]).toxicity
-    toxic, held = np.array([one[1] for one in said]), np.array([one[2] for one in said])
-    thresholds = np.linspace(0.2, 0.7, 26)
-    best = max(thresholds, key=lambda it: f1(toxic[~held], score[~held] >= it)[0])
-    for threshold in (best, 0.35):
-        found = dict(zip(("f1", "precision", "recall"), f1(toxic[held], score[held] >= threshold), strict=True))
-        yield {"what": f"toxic comments, held back, at {threshold:.2f}", "n": int(held.sum()), **found}
+    texts, toxic, held = [text for text, *_ in said], np.array([one[1] for one in said]), [one[2] for one in said]
+    score, listed = judges.scores(texts).toxicity, lexicons.per_word(lexicons.ABUSE, texts) > params.max_abuse
+    taught = ~np.array(held)
+    best = max(np.linspace(0.2, 0.7, 26), key=lambda it: f1(toxic[taught], score[taught] >= it)[0])
+    ways = {"lexicon alone": listed}
+    for threshold in (best, 0.35, params.max_toxicity):
+        ways |= {f"classifier at {threshold:.2f}": score >= threshold}
+        ways |= {f"classifier at {threshold:.2f} or lexicon": (score >= threshold) | listed}
+    for name, found in ways.items():
+        figures = dict(zip(("f1", "precision", "recall"), f1(toxic[held], found[held]), strict=True))
+        yield {"what": f"toxic comments, held back: {name}", "n": sum(held), **figures}
 
 
-def clean_documents(judges: scoring.Judges, data: Path, threshold: float) -> Iterator[Row]:
+def clean_documents(judges: scoring.Judges, data: Path, params: Params) -> Iterator[Row]:
     """Share of encyclopedic and legal documents that the filter would drop as toxic; none of them taught."""
     for source in ("kowiki", "enwiki", "korean_law"):
         names = {one.id for one in learning.examples(data) if one.source == source and not one.held_back}
         rows = [
             row for row in learning.rows(data / f"corpus/{source}.jsonl.gz") if f"{source}/{row['id']}" not in names
         ]
-        score = judges.scores([normalise(strip_markup(row["text"])) for row in rows[:6000]]).toxicity
-        yield {"what": f"toxic documents of {source}", "n": len(score), "share": float((score > threshold).mean())}
+        texts = [normalise(strip_markup(row["text"])) for row in rows[:6000]]
+        toxic = judges.scores(texts).toxicity > params.max_toxicity
+        toxic |= lexicons.per_word(lexicons.ABUSE, texts) > params.max_abuse
+        yield {"what": f"toxic documents of {source}", "n": len(texts), "share": float(toxic.mean())}
 
 
 def perplexity(judges: scoring.Judges, every: list[Example]) -> Iterator[Row]:

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from corpus import language, lines, pii
+from corpus import language, lexicons, lines, pii
 from corpus.cleaning import fenced, normalise, strip_markup
 from corpus.ledger import KEPT
 from corpus.scoring import Judges
@@ -25,17 +23,6 @@ STAGE_OF = {
 STAGES = ("normalise", "lines", "pii", "language", "heuristics", "perplexity", "quality", "toxicity")
 _FEW_WORDS, _FEW_LINES = 50, 5  # below, shares of n-grams or lines say nothing (Gopher measured pages of 50 words up)
 _GRAMMAR = 0.2  # a smaller share of grammatical words makes a line furniture: prose has 0.37-0.85, menus 0.0-0.2
-_SPAM = (  # RE2 syntax
-    r"(?:당일|즉시|소액|무직자|무서류) ?대출|카지노|토토|바카라|슬롯|먹튀|꽁머니|첫 ?충전|환전|출장 ?(?:안마|마사지)|"
-    r"비아그라|시알리스|무료 ?상담|최저가|초?특가|당일 ?(?:입금|지급|승인)|할인 ?쿠폰|지금 ?(?:바로 ?)?(?:클릭|신청|"
-    r"가입|구매|전화|연락|문의)|클릭|선착순|수익 ?보장|고수익|(?:카톡|문자|전화|상담) ?문의|100% ?(?:보장|환불|당첨)|"
-    r"(?:월|일|주) ?\d+만 ?원|재택 ?알바|부업|리딩방|급등주|당첨|바로 ?가기|추천인|https?://(?:bit\.ly|tinyurl|t\.me|"
-    r"open\.kakao)|\b(?:casino|viagra|cialis|payday|jackpot|free (?:trial|gift|bonus|spins?|shipping)|(?:click|buy|"
-    r"order|call|act|apply|sign up|shop|join|register) (?:here|now|today)|limited[- ]time|winner|discounts?|"
-    r"(?:special|exclusive) (?:offer|deal)s?|100% (?:free|legit)|guaranteed?|congratulations|make money|"
-    r"work from home|you(?:'ve| have) (?:won|been selected)|earn (?:up to )?\$|(?:lowest|best) prices?|\d+% off|"
-    r"weight loss|risk[- ]free|no (?:credit check|prescription|risk)|cheap|bonus|promo code)"
-)
 
 
 class Limits(BaseModel):
@@ -74,7 +61,8 @@ class Policy(BaseModel):
     max_spam: float  # advertising terms per word
     repetition_words: int  # repetition is measured in parts of this many words: it grows with length
     min_quality: float  # probability that the text is of a good register
-    max_toxicity: float  # probability that the text is abuse
+    max_toxicity: float  # probability that the text is abuse, mean over its sentences
+    max_abuse: float  # terms of abuse per word
     limits: dict[str, Limits]  # language → its limits; a text in any other language is dropped
 
 
@@ -160,6 +148,7 @@ def judge(cleaned: list[Cleaned], raw_characters: list[int], policy: Policy, *, 
     refuse((left[index], found) for index, found in measured)
     left = [place for place in left if verdicts[place].reason == KEPT]
     scores = judges.scores([prose[place] for place in left])
+    abuse = lexicons.per_word(lexicons.ABUSE, [prose[place] for place in left])
     for index, place in enumerate(left):
         limits, found = (
             policy.limits[verdicts[place].lang],
@@ -170,6 +159,7 @@ def judge(cleaned: list[Cleaned], raw_characters: list[int], policy: Policy, *, 
             Measured("improbable", "perplexity", found["perplexity"], 0, limits.max_perplexity),
             Measured("poor", "quality", found["quality"], policy.min_quality, 1),
             Measured("toxic", "toxicity", found["toxicity"], 0, policy.max_toxicity),
+            Measured("toxic", "abuse_terms", abuse[index], 0, policy.max_abuse),
         )
         refuse((place, one) for one in told)
     return verdicts
@@ -207,7 +197,7 @@ def _heuristics(texts: list[str], langs: list[str], policy: Policy) -> Iterator[
         "lines_per_word": (lines_in_text - 1) / words,
     }
     repetition = _repetition(prose, [policy.limits[langs[place]] for place in prose.texts], policy.repetition_words)
-    spam = pc.count_substring_regex(pa.array(texts, pa.large_string()), _SPAM, ignore_case=True).to_numpy()
+    spam = lexicons.per_word(lexicons.ADVERTISING, texts)
     for index, place in enumerate(prose.texts.tolist()):
         limits, count = policy.limits[langs[place]], int(words[index])
         value = {name: float(column[index]) for name, column in columns.items()}
@@ -217,7 +207,7 @@ def _heuristics(texts: list[str], langs: list[str], policy: Policy) -> Iterator[
             Measured("gibberish", "odd_characters", odd, 0, policy.max_odd_characters),
             Measured("gibberish", "mean_word", value["mean_word"], limits.min_mean_word, limits.max_mean_word),
             Measured("gibberish", "function_words", value["function_words"], limits.min_function_words, most),
-            Measured("spam", "spam_terms", spam[place] / count, 0, policy.max_spam),
+            Measured("spam", "spam_terms", float(spam[place]), 0, policy.max_spam),
             Measured("not_prose", "alphabetic_words", value["alphabetic_words"], limits.min_alphabetic_words, most),
         ]
         found += repetition[index] if count >= _FEW_WORDS else []

@@ -22,7 +22,7 @@ QUIET_AND_IMPATIENT = {"LOGGING_LEVEL": "ERROR", "HTTP_REQUEST_TIMEOUT": "10", "
 
 
 class Journal:
-    """Three verbs: `step` (points on curves), `conclude` (the report), `attach` (files). MLflow mirrors the files."""
+    """`step` and `progress` (points on curves), `conclude` (the report), `attach` (files). MLflow mirrors the files."""
 
     def __init__(self, name: str, root: Path, mirror: "_Mirror | None") -> None:
         self.name, self.root, self._mirror = name, root, mirror
@@ -54,6 +54,12 @@ class Journal:
         if self._mirror:
             self._mirror.send("points", n, {k: float(v) for k, v in curve.items() if not isinstance(v, str)})
             self._mirror.send("tags", {k: v for k, v in curve.items() if isinstance(v, str)})
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Records that `done` of `total` units are done, how many a second, and the seconds that the rest will take."""
+        rate = done / max(1e-9, time.monotonic() - self._start)
+        left = round((total - done) / rate)
+        self.step(done, **{unit: done, "of": total, f"perf/{unit}_per_s": rate, "perf/eta_seconds": left})
 
     def conclude(self, **result: Any) -> None:
         """The stage's evidence: a function of its inputs, no clocks. Offline it is written at once, else at success."""

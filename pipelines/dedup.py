@@ -31,7 +31,7 @@ def main(*, documents: Path, out: Path, scratch: Path, params: Params, journal: 
     signed = {}
     for name, result in engine.over(named, work, done=scratch / "signed"):
         signed[name] = result
-        journal.step(len(signed), shards=len(signed), of=len(paths))
+        journal.progress(len(signed), len(paths), "shards")
     total = sum(result.documents for result in signed.values())
     if not total:
         raise StageError(f"{documents}/kept: no documents; the filter dropped every one, see its report")

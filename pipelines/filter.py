@@ -23,7 +23,7 @@ def main(*, documents: Path, judges: Path, out: Path, scratch: Path, params: Par
     results, total = {}, len(shards.paths(documents))
     for name, judged in filtering.judge_folder(documents, scratch=scratch, policy=params, judges=judges):
         results[name] = judged
-        journal.step(len(results), shards=len(results), of=total)
+        journal.progress(len(results), total, "shards")
     ordered = [results[name] for name in sorted(results)]
     ledger, masked, rows = Ledger(), Counter[str](), Counter[str]()
     for judged in ordered:

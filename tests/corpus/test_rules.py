@@ -271,3 +271,25 @@ def test_counts_of_lines_are_never_too_low_and_do_not_depend_on_order(parts, dra
     true = Counter(key for part in parts for key in part)
     keys = np.array(sorted(true), dtype=np.uint64)
     assert (sketches[0].counts(keys) >= [true[int(key)] for key in keys]).all()
+
+
+ABUSE = [
+    "What an idiot you are. Shut up and go to hell, you stupid bastard, and take your dumbass friends with you.",
+    "야 이 병신아 지랄하지 말고 닥쳐. 너 같은 또라이 새끼는 처음 본다. 정말 역겹다, 꺼져라. 미친놈이 따로 없네요.",
+]
+ABOUT_IT = [
+    "The word bastard once named a child whose parents were not married. Courts used it without contempt, and "
+    "only later did it become an insult; today dictionaries mark it as offensive and advise against its use.",
+    "병신이라는 말은 본래 몸이 온전하지 못한 사람을 가리켰다. 오늘날에는 장애인을 비하하는 욕설로 여겨지므로 쓰지 않는 것이 "
+    "바람직하며, 방송에서는 이 말을 들려주지 않는다. 국어사전은 이 낱말의 뜻과 쓰임을 설명하면서 주의할 점을 함께 적고 있다.",
+]
+
+
+@pytest.mark.parametrize("text", ABUSE)
+def test_abuse_is_dropped_as_toxic(text):
+    assert verdict(text).reason == "toxic"
+
+
+@pytest.mark.parametrize("text", ABOUT_IT)
+def test_a_text_about_a_word_of_abuse_stays(text):
+    assert verdict(text).reason == "kept"

@@ -1,5 +1,6 @@
 """The journal against a real MLflow on SQLite: runs, tags, curves, models, and that its trouble stays its own."""
 
+import json
 import os
 import subprocess
 import time
@@ -84,3 +85,13 @@ def test_tracking_trouble_is_said_once_and_stops_nothing(place, monkeypatch, cap
     book.close("FINISHED")
     assert (place / "reports/pretrain.json").exists()
     assert capsys.readouterr().err.count("not tracked further") == 1
+
+
+def test_progress_tells_rate_and_time_left(tmp_path, capsys):
+    book = Journal.offline("filter", tmp_path)
+    time.sleep(0.1)
+    book.progress(1, 4, "shards")
+    said = json.loads((tmp_path / "logs/filter.jsonl").read_text())
+    assert (said["shards"], said["of"]) == (1, 4)
+    assert 0 < said["perf/shards_per_s"] <= 10
+    assert "perf/eta_seconds" in capsys.readouterr().out
