@@ -280,8 +280,9 @@ ABUSE = [
 ABOUT_IT = [
     "The word bastard once named a child whose parents were not married. Courts used it without contempt, and "
     "only later did it become an insult; today dictionaries mark it as offensive and advise against its use.",
-    "병신이라는 말은 본래 몸이 온전하지 못한 사람을 가리켰다. 오늘날에는 장애인을 비하하는 욕설로 여겨지므로 쓰지 않는 것이 "
-    "바람직하며, 방송에서는 이 말을 들려주지 않는다. 국어사전은 이 낱말의 뜻과 쓰임을 설명하면서 주의할 점을 함께 적고 있다.",
+    "병신이라는 말은 본래 몸이 온전하지 못한 사람을 가리켰다. 오늘날에는 장애인을 비하하는 욕설로 여겨지므로 쓰지 "
+    "않는 것이 바람직하며, 방송에서는 이 말을 들려주지 않는다. 국어사전은 이 낱말의 뜻과 "
+    "쓰임을 설명하면서 주의할 점을 함께 적고 있다.",
 ]
 
 
