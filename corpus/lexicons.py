@@ -21,9 +21,9 @@ ADVERTISING = (
 # Written for this project. Of insults that are also plain words (a fish, a beetle, an animal's face) none is here.
 ABUSE = (
     "씨발|시발(?:놈|년|새끼|것)|씨팔|ㅅㅂ|ㅆㅂ|병신|ㅂㅅ|븅신|지랄|ㅈㄹ|좆|[개쌔] ?새끼|쌔끼|이 ?새끼|"
-    "미친 ?(?:놈|년|것|새끼)|또라이|썅|쌍[년놈]|(?:잡|걸레)[년놈]|창녀|한남충|김치녀|된장녀|맘충|틀딱|급식충|짱깨|쪽바리|"
-    r"조센징|똥꼬충|느금마|엠창|닥쳐|꺼져라|뒈져|뒤져라|찐따|쓰레기 ?같은|역겨운|역겹다|꼴값|관종|빨갱이|[이저그]놈|"
-    r"\b(?:f+u+c+k\w*|motherf\w+|(?:bull)?shit(?:ty|head)?s?|bitch(?:es|y)?|bastards?|a(?:ss|rse)holes?|dickheads?|cunts?|"
+    "미친 ?(?:놈|년|것|새끼)|또라이|썅|쌍[년놈]|(?:잡|걸레)[년놈]|창녀|한남충|김치녀|된장녀|맘충|틀딱|급식충|짱깨|"
+    r"쪽바리|조센징|똥꼬충|느금마|엠창|닥쳐|꺼져라|뒈져|뒤져라|찐따|쓰레기 ?같은|역겨운|역겹다|꼴값|관종|빨갱이|"
+    r"[이저그]놈|\b(?:f+u+c+k\w*|motherf\w+|(?:bull)?shit(?:ty|head)?s?|bitch(?:es|y)?|bastards?|a(?:ss|rse)holes?|dickheads?|cunts?|"
     r"whores?|sluts?|fag(?:got)?s?|nigg(?:er|a)s?|retard(?:s|ed)?|kikes?|chinks?|trann(?:y|ies)|wankers?|twats?|"
     r"scumbags?|morons?|idiots?|imbeciles?|dumbass|jackass|douchebags?|kill yourself|kys|stfu|shut up|go to hell|"
     r"piece of (?:shit|crap|trash)|subhumans?)\b"
