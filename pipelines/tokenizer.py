@@ -1,38 +1,65 @@
 """Learns the vocabulary from the training text: byte-level BPE in the reference's layout, as a Hugging Face folder."""
 
+from collections import Counter
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
-from corpus import bpe, shards
+from corpus import bpe, pretokens, shards
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
+
+_GRAIN = 100  # counts are whole numbers; a weight keeps two digits behind the point
+_BATCH = 1024  # documents whose words are counted together
 
 
 class Params(StageParams):
     vocab_size: int  # ids, specials included
     min_frequency: int  # a merge must be seen this often
     max_characters: int  # training text, per language
+    boundary: Literal["particles", "none"]  # across which no merge is learnt, beside the pretokenizer's
+    weights: dict[str, float]  # shell pattern of language/domain → weight of its words; the longest match, else 1
     context: int  # tokens, written as model_max_length
 
 
 def main(*, documents: Path, out: Path, params: Params, journal: Journal) -> None:
     """documents: mix folder. Learns from phase1 only, the same number of characters of each language at most."""
     used: dict[str, int] = {}
-    texts = _texts(documents / "phase1", params.max_characters, used)
-    tokenizer = bpe.train(texts, vocab_size=params.vocab_size, min_frequency=params.min_frequency)
+    groups: dict[float, list[str]] = {}
+    words = Counter[str]()
+
+    def count(weight: float) -> None:
+        found = pretokens.count([groups.pop(weight)], particles=params.boundary == "particles")
+        for word, times in found.items():
+            words[word] += times * round(_GRAIN * weight)
+
+    for row in _rows(documents / "phase1", params.max_characters, used):
+        weight = _weight(f"{row['lang']}/{row['domain']}", params.weights)
+        groups.setdefault(weight, []).append(row["text"])
+        if len(groups[weight]) == _BATCH:
+            count(weight)
+    for weight in list(groups):
+        count(weight)
+    tokenizer = bpe.learn(words, vocab_size=params.vocab_size, min_frequency=params.min_frequency * _GRAIN)
     bpe.save(tokenizer, out, context=params.context)
     samples = {f"bytes_per_token_{lang}": _sample(documents, lang) for lang in ("ko", "en")}
     density = {key: round(bpe.bytes_per_token(tokenizer, texts), 4) for key, texts in samples.items()}
     journal.conclude(vocabulary=tokenizer.get_vocab_size(), characters=dict(sorted(used.items())), **density)
 
 
-def _texts(folder: Path, cap: int, used: dict[str, int]) -> Iterator[str]:
+def _rows(folder: Path, cap: int, used: dict[str, int]) -> Iterator[dict]:
     for document in shards.read(folder):
         lang = document["lang"]
         if used.get(lang, 0) < cap:
             used[lang] = used.get(lang, 0) + len(document["text"])
-            yield document["text"]
+            yield document
+
+
+def _weight(cell: str, weights: dict[str, float]) -> float:
+    found = [(len(pattern), weight) for pattern, weight in weights.items() if fnmatchcase(cell, pattern)]
+    return max(found)[1] if found else 1.0
 
 
 def _sample(documents: Path, lang: str, limit: int = 300) -> list[str]:

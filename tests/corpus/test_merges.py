@@ -1,0 +1,68 @@
+"""Merges: the Hugging Face trainer's own, from counts; and pretokens counted as its regex cuts them."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+from corpus import bpe, merges, pretokens
+from corpus.reading import read_folder
+from tests import house
+
+SPECIALS = ["<|begin_of_text|>", "<pad>", "<|end_of_text|>"]
+
+
+def sample():
+    return [document["text"] for document in read_folder(house.ROOT / "data/sample/text", max_record_bytes=1 << 24)]
+
+
+def noise(seed):
+    draw = random.Random(seed)
+    return ["".join(draw.choices("aab \n.1가각 나다은는", k=draw.randrange(1, 400))) for _ in range(60)]
+
+
+def theirs(texts, size, patterns):
+    tokenizer = Tokenizer(models.BPE())
+    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    given = {"min_frequency": 2, "initial_alphabet": alphabet, "special_tokens": SPECIALS, "show_progress": False}
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, **given))
+    return json.loads(tokenizer.to_str())["model"]
+
+
+@pytest.mark.parametrize("texts", [sample(), *map(noise, range(3))], ids=["sample", "noise0", "noise1", "noise2"])
+@pytest.mark.parametrize("particles", [True, False])
+def test_merges_and_vocabulary_are_those_of_the_hugging_face_trainer(texts, particles):
+    patterns = [pretokens.PRETOKENIZER, *[pretokens.JOSA] * particles]
+    model = theirs(texts, 600, patterns)
+    words = pretokens.count([texts[:20], texts[20:]], particles=particles)
+    size = len(model["vocab"]) + len(bpe.LAST)
+    ours = json.loads(bpe.learn(words, vocab_size=size, min_frequency=2).to_str())["model"]
+    assert ours["merges"] == model["merges"]
+    assert ours["vocab"] == model["vocab"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pretokens_are_counted_as_the_regex_cuts_the_whole_text(seed):
+    draw = random.Random(seed)
+    letters = " \n\r\t.,'sdll1２٣가나abé\u3000\xa0\x85\x0b\u2028\u200bㅋ-"
+    texts = ["".join(draw.choices(letters, k=300)) for _ in range(50)]
+    cut = pre_tokenizers.Split(Regex(pretokens.PRETOKENIZER), "isolated")
+    expected = [piece for text in texts for piece, _ in cut.pre_tokenize_str(text)]
+    assert sorted(pretokens.count([texts], particles=False).elements()) == sorted(expected)
+
+
+def test_counts_and_not_their_scale_decide():
+    words = pretokens.count([sample()])
+    encoded, counts = [word.encode() for word in words], np.array([*words.values()])
+    given = {"first_ids": np.arange(256), "vocab_size": 700}
+    once, often = (merges.learn(encoded, counts * scale, least=2 * scale, **given) for scale in (1, 100))
+    assert (once.merges == often.merges).all() and (once.counts * 100 == often.counts).all()
+
+
+def test_a_word_longer_than_any_room_is_learnt_from():
+    learnt = merges.learn([b"ab" * 200_000], np.array([3]), first_ids=np.arange(256), vocab_size=260, least=2)
+    assert learnt.merges[0].tolist() == [97, 98, 256]
