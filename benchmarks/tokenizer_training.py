@@ -1,0 +1,98 @@
+"""Measures how long, and in how much memory, 131,384 ids are learnt: ours beside the Hugging Face trainer fed plainly.
+
+    python -m benchmarks.tokenizer_training --text artifacts/filter/kept [--copies 8]
+
+Both read the same shards on two cores, cut the same pretokens and learn without weights, so the merges must be equal. A
+copy of a document has its words' letters changed in one word of twenty (by seed), or it would only raise counts.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from benchmarks import _frame
+
+GOAL = "time <= 0.5 and peak memory <= 0.25 of the Hugging Face trainer's; the same merges"
+SIZE, LEAST = 131_384, 2
+
+
+def main() -> None:
+    """Runs each in a process of its own, compares the merges, prints and records."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--as", dest="who", choices=("ours", "theirs"))
+    flags = parser.parse_args()
+    if flags.who:
+        merges = {"ours": ours, "theirs": theirs}[flags.who](texts(flags.text, flags.copies))
+        Path(f"/tmp/openmidm-merges-{flags.who}.json").write_text(json.dumps(merges), encoding="utf-8")
+        return
+    command = [_frame.PYTHON, "-m", "benchmarks.tokenizer_training", "--text", str(flags.text.resolve())]
+    command += ["--copies", str(flags.copies), "--as"]
+    size = sum(len(text.encode()) for text in texts(flags.text, flags.copies)) / 1e6
+    runs = {who: _frame.measure([*command, who], cwd=_frame.ROOT, cores=2) for who in ("ours", "theirs")}
+    learnt = [Path(f"/tmp/openmidm-merges-{who}.json").read_bytes() for who in runs]
+    rows = [
+        {
+            "who": who,
+            "MB": round(size),
+            "seconds": run.seconds,
+            "cpu_seconds": run.cpu_seconds,
+            "peak_mib": run.peak_mib,
+        }
+        for who, run in runs.items()
+    ]
+    ratio = {
+        "time": runs["ours"].seconds / runs["theirs"].seconds,
+        "memory": runs["ours"].peak_mib / runs["theirs"].peak_mib,
+        "merges equal": float(learnt[0] == learnt[1]),
+    }
+    _frame.report("tokenizer_training", goal=GOAL, rows=rows, ratio=ratio)
+
+
+def texts(folder: Path, copies: int) -> Iterator[str]:
+    """Documents, and varied copies of them."""
+    from corpus import shards
+
+    for number in range(copies):
+        draw = random.Random(number)
+        for row in shards.read(folder):
+            yield varied(row["text"], draw) if number else row["text"]
+
+
+def varied(text: str, draw: random.Random) -> str:
+    """One word of twenty with its letters in another order."""
+    words = text.split(" ")
+    for place in draw.sample(range(len(words)), len(words) // 20):
+        words[place] = "".join(draw.sample(words[place], len(words[place])))
+    return " ".join(words)
+
+
+def ours(texts: Iterator[str]) -> list[list[str]]:
+    """Merges by `corpus.bpe`."""
+    from corpus import bpe, pretokens
+
+    words = pretokens.count(iter(lambda: list(islice(texts, 1024)), []), particles=False)
+    return json.loads(bpe.learn(words, vocab_size=SIZE, min_frequency=LEAST).to_str())["model"]["merges"]
+
+
+def theirs(texts: Iterator[str]) -> list[list[str]]:
+    """Merges by the library, fed text as its examples do."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+    from corpus import bpe, pretokens
+
+    tokenizer = Tokenizer(models.BPE())
+    cut = pre_tokenizers.Split(Regex(pretokens.PRETOKENIZER), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    alphabet, size = sorted(pre_tokenizers.ByteLevel.alphabet()), SIZE - len(bpe.LAST)
+    given = {"min_frequency": LEAST, "initial_alphabet": alphabet, "special_tokens": list(bpe.FIRST)}
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, show_progress=False, **given))
+    return json.loads(tokenizer.to_str())["model"]["merges"]
+
+
+if __name__ == "__main__":
+    main()
