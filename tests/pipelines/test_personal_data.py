@@ -8,6 +8,7 @@ import pytest
 from corpus import pii
 from corpus.reading import read_folder
 from pipelines._journal import Journal
+from tests import house
 from tests.corpus import identifiers
 from tests.test_flow import DATA, SAMPLE, run
 
@@ -36,6 +37,7 @@ def planted(tmp_path_factory):
 def test_no_identifier_is_in_any_output_log_or_mlflow_run(planted, monkeypatch):
     place, values = planted
     monkeypatch.chdir(place)
+    monkeypatch.setenv("PYTHONPATH", str(house.ROOT))  # for the processes that the engine starts
     monkeypatch.setenv("OPENMIDM_TRACKING", "on")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}/mlflow.db")
 
