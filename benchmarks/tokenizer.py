@@ -85,7 +85,7 @@ def counted(folder: Path) -> dict[tuple[str, str], Counter[str]]:
     for path in shards.paths(folder):
         rows = sorted(((row["lang"], row["domain"]), row["text"]) for row in shards.read_shard(path))
         for cell, own in groupby(rows, key=lambda pair: pair[0]):
-            found = pretokens.count([[text for _, text in own]], particles=False)
+            found = pretokens.count([[text for _, text in own]])
             cells.setdefault(cell, Counter()).update(found)
     return cells
 

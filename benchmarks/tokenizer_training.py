@@ -2,15 +2,16 @@
 
     python -m benchmarks.tokenizer_training --text artifacts/filter/kept [--copies 8]
 
-Both read the same shards on two cores, cut the same pretokens and learn without weights, so the merges must be equal. A
-copy of a document has its words' letters changed in one word of twenty (by seed), or it would only raise counts.
+Both read the same shards on two cores, cut the same pretokens and learn without weights, so the merges must be equal.
+Copies are written down before: in each one word of twenty (by seed) has its letters in another order, or a copy would
+only raise counts.
 """
 
 import argparse
 import json
 import random
+import tempfile
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from benchmarks import _frame
@@ -27,40 +28,36 @@ def main() -> None:
     parser.add_argument("--as", dest="who", choices=("ours", "theirs"))
     flags = parser.parse_args()
     if flags.who:
-        merges = {"ours": ours, "theirs": theirs}[flags.who](texts(flags.text, flags.copies))
-        Path(f"/tmp/openmidm-merges-{flags.who}.json").write_text(json.dumps(merges), encoding="utf-8")
+        print(json.dumps({"ours": ours, "theirs": theirs}[flags.who](flags.text)))
         return
-    command = [_frame.PYTHON, "-m", "benchmarks.tokenizer_training", "--text", str(flags.text.resolve())]
-    command += ["--copies", str(flags.copies), "--as"]
-    size = sum(len(text.encode()) for text in texts(flags.text, flags.copies)) / 1e6
-    runs = {who: _frame.measure([*command, who], cwd=_frame.ROOT, cores=2) for who in ("ours", "theirs")}
-    learnt = [Path(f"/tmp/openmidm-merges-{who}.json").read_bytes() for who in runs]
+    from corpus import shards
+
+    with tempfile.TemporaryDirectory(prefix="openmidm-bench-") as folder:
+        count = shards.write(Path(folder), documents(flags.text, flags.copies))
+        size = sum(len(row["text"].encode()) for row in shards.read(Path(folder))) / 1e6
+        command = [_frame.PYTHON, "-m", "benchmarks.tokenizer_training", "--text", folder, "--as"]
+        runs = {who: _frame.measure([*command, who], cwd=_frame.ROOT, cores=2) for who in ("ours", "theirs")}
+    about = {"MB": round(size), "documents": count}
     rows = [
-        {
-            "who": who,
-            "MB": round(size),
-            "seconds": run.seconds,
-            "cpu_seconds": run.cpu_seconds,
-            "peak_mib": run.peak_mib,
-        }
+        {"who": who, **about, "seconds": run.seconds, "cpu_seconds": run.cpu_seconds, "peak_mib": run.peak_mib}
         for who, run in runs.items()
     ]
     ratio = {
         "time": runs["ours"].seconds / runs["theirs"].seconds,
         "memory": runs["ours"].peak_mib / runs["theirs"].peak_mib,
-        "merges equal": float(learnt[0] == learnt[1]),
+        "merges equal": float(runs["ours"].output == runs["theirs"].output),
     }
     _frame.report("tokenizer_training", goal=GOAL, rows=rows, ratio=ratio)
 
 
-def texts(folder: Path, copies: int) -> Iterator[str]:
+def documents(folder: Path, copies: int) -> Iterator[dict]:
     """Documents, and varied copies of them."""
     from corpus import shards
 
     for number in range(copies):
         draw = random.Random(number)
         for row in shards.read(folder):
-            yield varied(row["text"], draw) if number else row["text"]
+            yield row | {"text": varied(row["text"], draw)} if number else row
 
 
 def varied(text: str, draw: random.Random) -> str:
@@ -71,27 +68,34 @@ def varied(text: str, draw: random.Random) -> str:
     return " ".join(words)
 
 
-def ours(texts: Iterator[str]) -> list[list[str]]:
+def ours(folder: Path) -> list[list[str]]:
     """Merges by `corpus.bpe`."""
-    from corpus import bpe, pretokens
+    from corpus import bpe, pretokens, tally
 
-    words = pretokens.count(iter(lambda: list(islice(texts, 1024)), []), particles=False)
-    return json.loads(bpe.learn(words, vocab_size=SIZE, min_frequency=LEAST).to_str())["model"]["merges"]
+    recipe = tally.Recipe(pretokens.occurrences, _alike, most=1 << 62)
+    with tempfile.TemporaryDirectory() as scratch:
+        words, _ = tally.of_folder(folder, recipe, scratch=Path(scratch))
+        return json.loads(bpe.learn(words, vocab_size=SIZE, min_frequency=LEAST).to_str())["model"]["merges"]
 
 
-def theirs(texts: Iterator[str]) -> list[list[str]]:
+def theirs(folder: Path) -> list[list[str]]:
     """Merges by the library, fed text as its examples do."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-    from corpus import bpe, pretokens
+    from corpus import bpe, pretokens, shards
 
     tokenizer = Tokenizer(models.BPE())
     cut = pre_tokenizers.Split(Regex(pretokens.PRETOKENIZER), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(False, use_regex=False)])
     alphabet, size = sorted(pre_tokenizers.ByteLevel.alphabet()), SIZE - len(bpe.LAST)
     given = {"min_frequency": LEAST, "initial_alphabet": alphabet, "special_tokens": list(bpe.FIRST)}
+    texts = (row["text"] for row in shards.read(folder))
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, show_progress=False, **given))
     return json.loads(tokenizer.to_str())["model"]["merges"]
+
+
+def _alike(lang: str, domain: str) -> int:
+    return 1
 
 
 if __name__ == "__main__":

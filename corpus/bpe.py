@@ -1,17 +1,21 @@
 """Knows how a byte-level BPE vocabulary is learnt and laid out: specials first and last, merges between."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from midm_mini.format import BOS, CHAT_SPECIALS, CHAT_TEMPLATE, CONTROL_TOKENS, EOS, PAD, PII_PLACEHOLDERS
 
-from corpus import pretokens
+from corpus import morphemes, pretokens, tally
+from corpus.pretokens import Words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer, models
 
+_CHUNK = 1 << 17  # words cut at once
 FIRST = (BOS, PAD, EOS)
 LAST = (*CHAT_SPECIALS, *PII_PLACEHOLDERS)
 _SHOWN = {
@@ -25,24 +29,41 @@ _LETTERS = [chr(byte) if byte in _SHOWN else chr(256 + _HIDDEN.index(byte)) for 
 
 def train(texts: Iterable[str], *, vocab_size: int, min_frequency: int) -> "Tokenizer":
     """Learns from `texts`, all of one weight, particles cut off: see `learn`."""
-    return learn(pretokens.count([list(texts)]), vocab_size=vocab_size, min_frequency=min_frequency)
+    given = list(texts)
+    words = pretokens.occurrences(given, np.ones(len(given)))
+    return learn(words, vocab_size=vocab_size, min_frequency=min_frequency, cut=morphemes.particles)
 
 
-def learn(words: Mapping[str, int], *, vocab_size: int, min_frequency: int) -> "Tokenizer":
+def learn(
+    words: Words, *, vocab_size: int, min_frequency: int, cut: morphemes.Cut | None = None, bounded: float = 1.0
+) -> "Tokenizer":
     """Learns merges from counted pretokens so that the vocabulary has exactly `vocab_size` ids, specials included.
 
+    No merge crosses a place where `cut` cuts a word until the share `bounded` of the vocabulary is learnt.
     Layout (midm-facts, Tokenizer): 0 bos, 1 pad, 2 eos, the 256 bytes and merges, chat specials, 18 PII placeholders.
     Raises ValueError when the text is too small to fill the vocabulary.
     """
-    from tokenizers import AddedToken, decoders, models
-
     from corpus import merges
 
-    size, byte_ids = vocab_size - len(LAST), np.argsort(np.argsort(_LETTERS)) + len(FIRST)
-    encoded, counts = [word.encode() for word in words], np.fromiter(words.values(), np.int64, len(words))
-    learnt = merges.learn(encoded, counts, first_ids=byte_ids, vocab_size=size, least=min_frequency)
-    names, pairs = [*FIRST, *sorted(_LETTERS)], []
-    for left, right, new in learnt.merges.tolist():
+    size, learnt = vocab_size - len(LAST), np.empty((0, 3), np.int32)
+    first = np.argsort(np.argsort(_LETTERS)) + len(FIRST)
+    steps = [(parts(words, cut), int(bounded * size))] if cut else []
+    if not cut or bounded < 1:
+        steps.append((words, size))
+    for counted, upto in steps:
+        given = {"first_ids": first, "vocab_size": upto, "least": min_frequency, "before": learnt}
+        learnt = np.concatenate([learnt, merges.learn(counted, **given).merges])
+    return assemble(learnt, vocab_size=vocab_size)
+
+
+def assemble(merges: np.ndarray, *, vocab_size: int) -> "Tokenizer":
+    """The tokenizer of the first `merges` (ids of left, right and result [merges, 3]) that `vocab_size` ids have room for."""
+    from tokenizers import AddedToken, decoders, models
+
+    size, names, pairs = vocab_size - len(LAST), [*FIRST, *sorted(_LETTERS)], []
+    for left, right, new in merges.tolist():
+        if new == size:
+            break
         pairs.append((names[left], names[right]))
         if new == len(names):
             names.append(names[left] + names[right])
@@ -55,6 +76,18 @@ def learn(words: Mapping[str, int], *, vocab_size: int, min_frequency: int) -> "
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in PII_PLACEHOLDERS])
     return tokenizer
+
+
+def parts(words: Words, cut: morphemes.Cut) -> Words:
+    """What `cut` leaves of the words, counted."""
+    tables = []
+    for start in range(0, len(words.counts), _CHUNK):
+        spelled = words.spelled[start : start + _CHUNK].cast(pa.large_string()).to_pylist()
+        places = [[0, *places, len(word)] for word, places in zip(spelled, cut(spelled), strict=True)]
+        pieces = [word[a:b] for word, ends in zip(spelled, places, strict=True) for a, b in pairwise(ends)]
+        counts = np.repeat(words.counts[start : start + _CHUNK], [len(ends) - 1 for ends in places])
+        tables.append(tally.merged(tally.table(pieces, counts)))
+    return tally.words(tally.merged(pa.concat_tables(tables)))
 
 
 def save(tokenizer: "Tokenizer", folder: Path, *, context: int) -> None:

@@ -1,12 +1,13 @@
-"""Knows how text falls into pretokens, the words that no merge crosses, and counts them without holding the text.
+"""Knows how text falls into pretokens, the words that no merge crosses, and how often each stands in some texts.
 
-Arrow cuts text before a space between two words, where the regex cuts in any case, and counts what lies between; so the
-regex reads every distinct piece of a batch once.
+Arrow cuts text before a space between two words, where the regex cuts in any case; so the regex reads each distinct
+piece between two cuts once.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import regex
@@ -16,37 +17,61 @@ PRETOKENIZER = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# Particles and endings that close an eojeol. No merge is learnt across this boundary, so that 프랑스의 and 프랑스는
-# share their stem; encoding needs no such step (midm-facts: morphemes guide merges at training time only).
-JOSA = (
-    r"(?<=[가-힣]{2})(?:은|는|이|가|을|를|의|에|에서|으로|로|과|와|도|만"
-    r"|이다|다|입니다|이에요|예요|인가|인가요|이라는|라는)$"
-)
-_PRETOKEN, _PARTICLE = regex.compile(PRETOKENIZER), regex.compile(f"({JOSA})")
+_PRETOKEN = regex.compile(PRETOKENIZER)
 _INK = r"[^\s\p{Z}\x{0b}\x{1c}-\x{1f}\x{85}]"  # RE2's own \S takes the spaces of Unicode for ink
 _CUT = "\x00"  # no document holds one: reading refuses it
 
 
-def count(batches: Iterable[list[str]], *, particles: bool = True) -> Counter[str]:
-    """How often each pretoken stands in the texts; with `particles` these are pretokens of their own."""
-    whole = Counter[str]()
-    for texts in batches:
-        for piece, times in _pieces(texts):
-            for pretoken in _PRETOKEN.findall(piece):
-                whole[pretoken] += times
-    if not particles:
-        return whole
-    parts = Counter[str]()
-    for pretoken, times in whole.items():
-        for part in _PARTICLE.split(pretoken):
-            if part:
-                parts[part] += times
-    return parts
+class Words(NamedTuple):
+    """Distinct pretokens (UTF-8, large_binary) and their weighted counts [words]."""
+
+    spelled: pa.Array
+    counts: np.ndarray
 
 
-def _pieces(texts: list[str]) -> Iterable[tuple[str, int]]:
-    cut = pa.array(texts, pa.large_string())
+Count = Callable[[Sequence[str], np.ndarray], Words]  # texts and their whole weights → words of no special order
+
+
+def occurrences(texts: Sequence[str], weights: np.ndarray) -> Words:
+    """Every time that a pretoken stands in a text counts that text's weight."""
+    cut = _cut(texts)
+    times = np.bincount(cut.pieces, weights[cut.texts], len(cut.sizes))
+    return _words(cut, np.bincount(cut.pretokens, np.repeat(times, cut.sizes), len(cut.spelled)))
+
+
+def documents(texts: Sequence[str], weights: np.ndarray) -> Words:
+    """Every text in which a pretoken stands counts once: what one author repeats says little of the next one's text."""
+    cut = _cut(texts)
+    text, piece = np.divmod(np.unique(cut.texts * len(cut.sizes) + cut.pieces), max(1, len(cut.sizes)))
+    sizes = cut.sizes[piece]
+    first = np.cumsum(cut.sizes) - cut.sizes
+    inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    pretoken = cut.pretokens[np.repeat(first[piece], sizes) + inside]
+    text, pretoken = np.divmod(np.unique(np.repeat(text, sizes) * len(cut.spelled) + pretoken), max(1, len(cut.spelled)))
+    return _words(cut, np.bincount(pretoken, weights[text], len(cut.spelled)))
+
+
+class _Cut(NamedTuple):
+    spelled: list[str]  # distinct pretokens
+    pretokens: np.ndarray  # numbers of the distinct pieces' pretokens, piece after piece
+    sizes: np.ndarray  # how many each piece has
+    texts: np.ndarray  # the text in which each piece stands, and the piece's number
+    pieces: np.ndarray
+
+
+def _cut(texts: Sequence[str]) -> _Cut:
+    marked = pa.array(texts, pa.large_string())
     for before, after in ((_INK, f" {_INK}"), (r"[\r\n]", _INK)):  # a place at which every match of the regex ends
-        cut = pc.replace_substring_regex(cut, f"({before})({after})", rf"\1{_CUT}\2")
-    values, counts = pc.value_counts(pc.split_pattern(cut, _CUT).flatten()).flatten()
-    return zip(values.to_pylist(), counts.to_pylist(), strict=True)
+        marked = pc.replace_substring_regex(marked, f"({before})({after})", rf"\1{_CUT}\2")
+    lists = pc.split_pattern(marked, _CUT)
+    coded = lists.flatten().dictionary_encode()
+    numbers: dict[str, int] = {}
+    found = [[numbers.setdefault(one, len(numbers)) for one in _PRETOKEN.findall(piece)] for piece in coded.dictionary.to_pylist()]
+    sizes = np.fromiter(map(len, found), np.int64, len(found))
+    flat = np.fromiter((number for numbers in found for number in numbers), np.int64, sizes.sum())
+    parents = pc.list_parent_indices(lists).to_numpy()
+    return _Cut(list(numbers), flat, sizes, parents, coded.indices.to_numpy().astype(np.int64))
+
+
+def _words(cut: _Cut, counts: np.ndarray) -> Words:
+    return Words(pa.array(cut.spelled, pa.large_string()).cast(pa.large_binary()), counts.astype(np.int64))

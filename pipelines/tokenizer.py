@@ -7,11 +7,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from corpus import bpe, pretokens, shards
+from pydantic import Field
+
+from corpus import bpe, morphemes, pretokens, shards
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
 
 _GRAIN = 100  # counts are whole numbers; a weight keeps two digits behind the point
+_CUTS = {"morphemes": morphemes.morphemes, "particles": morphemes.particles, "none": None}
 _BATCH = 1024  # documents whose words are counted together
 
 
@@ -19,7 +22,8 @@ class Params(StageParams):
     vocab_size: int  # ids, specials included
     min_frequency: int  # a merge must be seen this often
     max_characters: int  # training text, per language
-    boundary: Literal["particles", "none"]  # across which no merge is learnt, beside the pretokenizer's
+    boundary: Literal["morphemes", "particles", "none"]  # which merges do not cross, beside the pretokenizer's
+    bounded: float = Field(gt=0, le=1)  # share of the vocabulary after which they may
     weights: dict[str, float]  # shell pattern of language/domain → weight of its words; the longest match, else 1
     context: int  # tokens, written as model_max_length
 
@@ -31,7 +35,7 @@ def main(*, documents: Path, out: Path, params: Params, journal: Journal) -> Non
     words = Counter[str]()
 
     def count(weight: float) -> None:
-        found = pretokens.count([groups.pop(weight)], particles=params.boundary == "particles")
+        found = pretokens.count([groups.pop(weight)])
         for word, times in found.items():
             words[word] += times * round(_GRAIN * weight)
 
@@ -42,7 +46,8 @@ def main(*, documents: Path, out: Path, params: Params, journal: Journal) -> Non
             count(weight)
     for weight in list(groups):
         count(weight)
-    tokenizer = bpe.learn(words, vocab_size=params.vocab_size, min_frequency=params.min_frequency * _GRAIN)
+    given = {"vocab_size": params.vocab_size, "min_frequency": params.min_frequency * _GRAIN}
+    tokenizer = bpe.learn(words, cut=_CUTS[params.boundary], bounded=params.bounded, **given)
     bpe.save(tokenizer, out, context=params.context)
     samples = {f"bytes_per_token_{lang}": _sample(documents, lang) for lang in ("ko", "en")}
     density = {key: round(bpe.bytes_per_token(tokenizer, texts), 4) for key, texts in samples.items()}

@@ -1,11 +1,13 @@
 """The vocabulary: layout, exact round trips, particles cut off their stems, identical bytes from identical text."""
 
+import json
 import unicodedata
+from itertools import pairwise
 
 import pytest
 from midm_mini.format import CONTROL_TOKENS, PII_PLACEHOLDERS
 
-from corpus import bpe
+from corpus import bpe, morphemes, tally
 
 TEXT = ["프랑스의 수도는 파리이다. 프랑스는 유럽에 있다.", "The capital of France is Paris, 12345 km away."] * 30
 
@@ -41,6 +43,23 @@ def test_decoding_gives_back_every_byte(tokenizer, text):
 def test_particles_are_not_merged_into_their_stems(tokenizer):
     pieces = [[tokenizer.decode([i]) for i in tokenizer.encode(t).ids] for t in (" 프랑스의", " 프랑스는", " 프랑스")]
     assert pieces == [[" 프랑스", "의"], [" 프랑스", "는"], [" 프랑스"]]
+
+
+def test_kiwi_finds_where_morphemes_meet():
+    words = [" 학교에서는", "먹었다", " 했습니다", " Seoul에서", "abc", " 나"]
+    found = zip(words, morphemes.morphemes(words), strict=True)
+    parts = [[word[a:b] for a, b in pairwise([0, *cuts, len(word)])] for word, cuts in found]
+    assert parts == [[" 학교", "에서", "는"], ["먹", "었", "다"], [" 했", "습니다"], [" Seoul", "에서"], ["abc"], [" 나"]]
+
+
+@pytest.mark.parametrize("bounded, whole", [(1.0, False), (0.95, True)])
+def test_merges_cross_a_boundary_only_when_the_bounded_share_is_learnt(bounded, whole):
+    words = tally.of_mapping({" 학교에서는": 900, " 학교": 500, " 강에서는": 300, "에서": 400, "abc": 2000})
+    given = {"cut": morphemes.morphemes, "min_frequency": 1, "vocab_size": 299}
+    made = bpe.learn(words, bounded=bounded, **given)
+    assert (len(made.encode(" 학교에서는").ids) < 3) is whole
+    merges = json.loads(made.to_str())["model"]["merges"]
+    assert len(set(map(tuple, merges))) == len(merges)
 
 
 def test_digits_come_in_groups_of_at_most_three(tokenizer):

@@ -2,12 +2,13 @@
 
 import json
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from corpus import bpe, merges, pretokens
+from corpus import bpe, merges, morphemes, pretokens, tally
 from corpus.reading import read_folder
 from tests import house
 
@@ -23,6 +24,10 @@ def noise(seed):
     return ["".join(draw.choices("aab \n.1가각 나다은는", k=draw.randrange(1, 400))) for _ in range(60)]
 
 
+def counted(texts):
+    return pretokens.occurrences(texts, np.ones(len(texts)))
+
+
 def theirs(texts, size, patterns):
     tokenizer = Tokenizer(models.BPE())
     cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
@@ -36,11 +41,13 @@ def theirs(texts, size, patterns):
 @pytest.mark.parametrize("texts", [sample(), *map(noise, range(3))], ids=["sample", "noise0", "noise1", "noise2"])
 @pytest.mark.parametrize("particles", [True, False])
 def test_merges_and_vocabulary_are_those_of_the_hugging_face_trainer(texts, particles):
-    patterns = [pretokens.PRETOKENIZER, *[pretokens.JOSA] * particles]
+    patterns = [pretokens.PRETOKENIZER, *[morphemes.JOSA] * particles]
     model = theirs(texts, 600, patterns)
-    words = pretokens.count([texts[:20], texts[20:]], particles=particles)
+    words = counted(texts)
     size = len(model["vocab"]) + len(bpe.LAST)
-    ours = json.loads(bpe.learn(words, vocab_size=size, min_frequency=2).to_str())["model"]
+    ours = json.loads(
+        bpe.learn(words, vocab_size=size, min_frequency=2, cut=morphemes.particles if particles else None).to_str()
+    )["model"]
     assert ours["merges"] == model["merges"]
     assert ours["vocab"] == model["vocab"]
 
@@ -49,20 +56,35 @@ def test_merges_and_vocabulary_are_those_of_the_hugging_face_trainer(texts, part
 def test_pretokens_are_counted_as_the_regex_cuts_the_whole_text(seed):
     draw = random.Random(seed)
     letters = " \n\r\t.,'sdll1２٣가나abé\u3000\xa0\x85\x0b\u2028\u200bㅋ-"
-    texts = ["".join(draw.choices(letters, k=300)) for _ in range(50)]
+    texts = ["".join(draw.choices(letters, k=draw.randrange(300))) for _ in range(50)]
+    weights = np.array(draw.choices([0, 1, 7], k=50))
     cut = pre_tokenizers.Split(Regex(pretokens.PRETOKENIZER), "isolated")
-    expected = [piece for text in texts for piece, _ in cut.pre_tokenize_str(text)]
-    assert sorted(pretokens.count([texts], particles=False).elements()) == sorted(expected)
+    found = [[piece for piece, _ in cut.pre_tokenize_str(text)] for text in texts]
+    for count, own in ((pretokens.occurrences, list), (pretokens.documents, set)):
+        expected = Counter[str]()
+        for weight, pieces in zip(weights.tolist(), found, strict=True):
+            expected.update({piece: times * weight for piece, times in Counter(own(pieces)).items()})
+        words = count(texts, weights)
+        assert dict(zip((word.as_py().decode() for word in words.spelled), words.counts, strict=True)) == expected
+
+
+def test_merges_learnt_in_two_parts_are_those_learnt_at_once():
+    words, given = counted(sample()), {"first_ids": np.arange(256), "least": 2}
+    whole = merges.learn(words, vocab_size=1200, **given).merges
+    first = merges.learn(words, vocab_size=500, **given).merges
+    rest = merges.learn(words, vocab_size=1200, before=first, **given).merges
+    assert np.concatenate([first, rest]).tolist() == whole.tolist()
 
 
 def test_counts_and_not_their_scale_decide():
-    words = pretokens.count([sample()])
-    encoded, counts = [word.encode() for word in words], np.array([*words.values()])
-    given = {"first_ids": np.arange(256), "vocab_size": 700}
-    once, often = (merges.learn(encoded, counts * scale, least=2 * scale, **given) for scale in (1, 100))
+    words, given = counted(sample()), {"first_ids": np.arange(256), "vocab_size": 700}
+    once, often = (
+        merges.learn(words._replace(counts=words.counts * scale), least=2 * scale, **given) for scale in (1, 100)
+    )
     assert (once.merges == often.merges).all() and (once.counts * 100 == often.counts).all()
 
 
 def test_a_word_longer_than_any_room_is_learnt_from():
-    learnt = merges.learn([b"ab" * 200_000], np.array([3]), first_ids=np.arange(256), vocab_size=260, least=2)
+    words = tally.of_mapping({"ab" * 200_000: 3})
+    learnt = merges.learn(words, first_ids=np.arange(256), vocab_size=260, least=2)
     assert learnt.merges[0].tolist() == [97, 98, 256]

@@ -1,0 +1,122 @@
+"""Measures how often token boundaries are morpheme boundaries in three Korean treebanks, and what it costs in tokens.
+
+    python -m benchmarks.morphemes --data ../shared/data
+
+Gold: in the treebanks a lemma lists a word's morphemes; counted are words whose morphemes spell them out (others, as 했
+from 하+었, have no place to cut), and places between syllables. Vocabularies learn from `data/corpus` alone, filtered
+and weighted as in benchmarks/tokenizer.py; plain ones of the same size from the same counts.
+"""
+
+import argparse
+import gzip
+import re
+import unicodedata
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks import _frame, tokenizer
+from corpus import bpe, morphemes
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+GOAL = "F1 in each treebank >= 10 points over plain, tokens <= 1.02 of plain's"
+TREEBANKS = ("kaist", "gsd", "ksl")
+SIZES = (32_768, 65_536, 131_384)
+WAYS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "particles": {"cut": morphemes.particles},
+    "morphemes": {"cut": morphemes.morphemes},
+    **{
+        f"morphemes for {share}": {"cut": morphemes.morphemes, "bounded": share}
+        for share in (0.7, 0.75, 0.8, 0.85, 0.9)
+    },
+}
+_FINALS = dict(
+    zip("ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ", map(chr, range(0x11A8, 0x11C3)), strict=True)
+)
+
+
+class Sentence(NamedTuple):
+    """Text, and of each word with gold its first and last character and those at which a morpheme begins."""
+
+    text: str
+    words: list[tuple[int, int, set[int]]]
+
+
+def main() -> None:
+    """Learns each way at each size, prints and records."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    flags = parser.parse_args()
+    banks = {name: list(sentences(flags.data / f"ud/ko_{name}-ud-dev.conllu.gz")) for name in TREEBANKS}
+    pud = tokenizer.sentences(flags.data / "ud/ko_pud-ud-test.conllu.gz")
+    with _frame.workspace(flags.data / "corpus") as folder:
+        for stage in ("ingest", "filter"):
+            _frame.stage(stage, folder)
+        words = tokenizer.weighted(tokenizer.counted(folder / "artifacts/filter/kept"), tokenizer.weight)
+    rows = []
+    for size in SIZES:
+        for name, way in WAYS.items():
+            made = bpe.learn(words, vocab_size=size, min_frequency=200, **way)
+            row: dict[str, Any] = {"who": f"{name} ({size})", "tokens_pud": tokenizer.counter(made)(pud)}
+            for bank, own in banks.items():
+                precision, recall, f1 = boundaries(made, own)
+                row |= {f"P {bank}": precision, f"R {bank}": recall, f"F1 {bank}": f1}
+                row[f"tokens_{bank}"] = tokenizer.counter(made)([sentence.text for sentence in own])
+            rows.append(row)
+    found = {row["who"]: row for row in rows}
+    ratio = {}
+    for size, share in zip(SIZES, (0.9, 0.8, 0.8), strict=True):
+        plain, ours = found[f"plain ({size})"], found[f"morphemes for {share} ({size})"]
+        ratio |= {f"{key}, {size}": ours[key] / plain[key] for key in plain if key.startswith("tokens")}
+        ratio |= {f"{key} gained, {size}": 100 * (ours[key] - plain[key]) for key in plain if key.startswith("F1")}
+    _frame.report("morphemes", goal=GOAL, rows=rows, ratio=ratio)
+
+
+def sentences(file: Path) -> Iterator[Sentence]:
+    """A treebank's sentences with their gold."""
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        for block in lines.read().split("\n\n"):
+            text = re.search(r"^# text = (.*)$", block, re.MULTILINE)
+            if text:
+                yield Sentence(text[1], list(_gold(text[1], re.findall(r"^\d+\t(.+?)\t(.+?)\t", block, re.MULTILINE))))
+
+
+def boundaries(made: "Tokenizer", own: list[Sentence]) -> tuple[float, float, float]:
+    """Precision, recall and F1 of token starts inside the words."""
+    right = told = gold = 0
+    for sentence, coded in zip(
+        own, made.encode_batch([row.text for row in own], add_special_tokens=False), strict=True
+    ):
+        starts = set(accumulate(map(len, coded.tokens), initial=0))  # in bytes: a byte is a letter of a token's name
+        places = list(accumulate((len(letter.encode()) for letter in sentence.text), initial=0))
+        for first, last, cuts in sentence.words:
+            found = {start for start in starts if places[first] < start < places[last]}
+            real = {places[cut] for cut in cuts}
+            right, told, gold = right + len(found & real), told + len(found), gold + len(real)
+    return right / told, right / gold, 2 * right / (told + gold)
+
+
+def _gold(text: str, rows: list[tuple[str, str]]) -> Iterator[tuple[int, int, set[int]]]:
+    at = 0
+    for form, lemma in rows:
+        first = text.find(form, at)
+        if first < 0:
+            continue
+        at = first + len(form)
+        parts = [_jamo(part) for part in lemma.split("+") if part]
+        if re.search("[가-힣]", form) and "".join(parts) == _jamo(form):
+            edges = accumulate((len(_jamo(letter)) for letter in form), initial=0)
+            begins = set(accumulate(map(len, parts[:-1])))
+            yield first, at, {first + place for place, edge in enumerate(edges) if edge in begins}
+
+
+def _jamo(text: str) -> str:
+    return unicodedata.normalize("NFD", "".join(_FINALS.get(letter, letter) for letter in text))
+
+
+if __name__ == "__main__":
+    main()
