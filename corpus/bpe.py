@@ -29,7 +29,7 @@ _LETTERS = [chr(byte) if byte in _SHOWN else chr(256 + _HIDDEN.index(byte)) for 
 
 def train(texts: Iterable[str], *, vocab_size: int, min_frequency: int) -> "Tokenizer":
     """Learns from `texts`, all of one weight, particles cut off: see `learn`."""
-    given = list(texts)
+    given = pa.array(texts, pa.large_string())
     words = pretokens.occurrences(given, np.ones(len(given)))
     return learn(words, vocab_size=vocab_size, min_frequency=min_frequency, cut=morphemes.particles)
 

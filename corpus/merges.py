@@ -14,6 +14,7 @@ from numba.typed import Dict
 from corpus.pretokens import Words
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # of the hash by which two ways to spell one token are found
+_EVER = 1 << 62
 _ROOM = 1 << 16  # elements of a growing array at first
 
 
@@ -30,18 +31,23 @@ def learn(words: Words, *, first_ids: np.ndarray, vocab_size: int, least: int, b
     first_ids: id of each byte [256], the highest ids so far; before: merges that the words have gone through already
     [merges, 3]; what is learnt comes after them.
     """
-    offsets, letters = (np.frombuffer(buffer, kind) for buffer, kind in zip(words.spelled.buffers()[1:], ("i8", "u1"), strict=True))
-    starts = offsets[words.spelled.offset : words.spelled.offset + len(words.spelled) + 1]
-    lengths, starts = np.diff(starts).astype(np.int32), starts[:-1]
-    symbols = first_ids.astype(np.int32)[letters]
+    kinds = zip(words.spelled.buffers()[1:], (np.int64, np.uint8), strict=True)
+    offsets, letters = (np.frombuffer(buffer, kind) for buffer, kind in kinds)
+    ends = offsets[words.spelled.offset : words.spelled.offset + len(words.spelled) + 1]
     sizes, hashes = np.zeros(vocab_size + 1, np.int32), np.zeros(vocab_size + 1, np.uint64)
     sizes[first_ids], hashes[first_ids] = 1, np.arange(1, 257, dtype=np.uint64)
-    known = int(first_ids.max()) + 1
-    if before is not None:
-        known = max(known, int(before[:, 2].max(initial=0)) + 1)
-        _apply(before.astype(np.int32), symbols, starts, lengths, sizes, hashes)
-    counts = words.counts.astype(np.int64)
-    return Learnt(*_learn(symbols, starts, lengths, counts, sizes, hashes, known, vocab_size, least))
+    done = np.empty((0, 3), np.int32) if before is None else before.astype(np.int32)
+    known = max(int(first_ids.max()), int(done[:, 2].max(initial=0))) + 1
+    counts = words.counts.astype(np.int64, copy=False)
+    return Learnt(*_learn(letters, first_ids, ends, counts, done, sizes, hashes, known, vocab_size, least))
+
+
+@njit(cache=True)
+def _coded(letters, ids):
+    symbols = np.empty(len(letters), np.int32)
+    for at in range(len(letters)):
+        symbols[at] = ids[letters[at]]
+    return symbols
 
 
 @njit(cache=True)
@@ -71,38 +77,47 @@ def _apply(merges, symbols, starts, lengths, sizes, hashes):
 
 
 class _Pairs(NamedTuple):
-    """Of each pair of ids its key and how often it is seen; of its newest list the merge that began it and the last word."""
+    """A hash table: of each pair of ids how often it is seen, and which list it has among those that a merge begins."""
 
+    index: np.ndarray  # open addressing: number of the pair, or -1
+    size: np.ndarray  # [1]
     keys: np.ndarray
     seen: np.ndarray
-    spots: np.ndarray  # words in the newest list; while it is written, where the next one goes
-    merges: np.ndarray
+    lists: np.ndarray  # a number that counts only if that list says the same pair
+
+
+class _Fresh(NamedTuple):
+    """The lists that a merge begins: their pairs, their last words, and their sizes, then where the next word goes."""
+
+    pairs: np.ndarray
     words: np.ndarray
+    spots: np.ndarray
 
 
 @njit(cache=True)
-def _learn(symbols, starts, lengths, counts, sizes, hashes, known, vocab_size, least):
+def _learn(letters, first_ids, ends, counts, before, sizes, hashes, known, vocab_size, least):
+    starts, lengths = ends[:-1].copy(), (ends[1:] - ends[:-1]).astype(np.int32)
+    symbols = _coded(letters, first_ids)  # made here, so that the shorter ones that follow take its place
+    if len(before):
+        _apply(before, symbols, starts, lengths, sizes, hashes)
     # A pair waits in a heap for its turn: (count, key, begin and end of the list of words that hold it). Every merge
-    # that brings a pair makes a list of its own, as there.
-    slots, made = Dict.empty(types.int64, types.int32), 0
-    pairs = _Pairs(_empty(), _empty(), _empty(), _empty(), _empty())
-    fresh, begun, events, happened = np.empty(_ROOM, np.int32), 0, np.empty((_ROOM, 2), np.int32), 0
+    # that brings a pair makes a list of its own, as there. Pairs seen too seldom are forgotten: they seldom return.
+    pairs, made, fresh, begun = _table(_ROOM), 0, _begun(_ROOM), 0
+    events, happened = np.empty((_ROOM, 2), np.int32), 0  # (list, word)
     for word in range(len(starts)):
-        pairs, fresh = _room(pairs, len(slots) + lengths[word]), _wide(fresh, begun + lengths[word])
+        pairs, fresh = _room(pairs, lengths[word]), _further(fresh, begun + lengths[word])
         for at in range(starts[word], starts[word] + lengths[word] - 1):
-            slot = _slot(slots, pairs, _key(symbols[at], symbols[at + 1]))
+            slot = _slot(pairs, _key(symbols[at], symbols[at + 1]))
             pairs.seen[slot] += counts[word]
-            begun, _ = _note(pairs, slot, word, made, fresh, begun)
-    total = pairs.spots[: len(slots)].sum()
-    lists, listed = np.empty(total + total // 2 + _ROOM, np.int32), 0
-    heap, waiting = np.empty((_ROOM, 4), np.int64), 0
-    heap, waiting, listed = _wait(heap, waiting, listed, pairs, fresh[:begun])
-    pairs.words[:] = -1
+            begun, _ = _note(pairs, fresh, begun, slot, word)
+    heap, waiting, listed = _wait(np.empty((_ROOM, 4), np.int64), 0, 0, pairs, fresh, begun, least)
+    lists = np.empty(listed + listed // 4 + _ROOM, np.int32)
+    fresh.words[:] = -1
     for word in range(len(starts)):
         for at in range(starts[word], starts[word] + lengths[word] - 1):
-            slot = slots[_key(symbols[at], symbols[at + 1])]
-            if pairs.words[slot] != word:
-                _enter(lists, pairs, slot, word)
+            own = pairs.lists[_slot(pairs, _key(symbols[at], symbols[at + 1]))]
+            if fresh.words[own] != word:
+                _enter(lists, fresh, own, word)
     ids = Dict.empty(types.uint64, types.int64)
     for token in range(known):
         if sizes[token]:
@@ -112,14 +127,12 @@ def _learn(symbols, starts, lengths, counts, sizes, hashes, known, vocab_size, l
         count, key, begin, end = heap[0]
         waiting -= 1
         _pop(heap, waiting)
-        seen = pairs.seen[slots[key]]
+        seen = _seen(pairs, key)
         if count != seen:  # other merges took some away since it was put there
-            if seen > 0:
+            if seen >= least:
                 _push(heap, waiting, seen, key, begin, end)
                 waiting += 1
             continue
-        if count < least:
-            break
         left, right = np.int32(key >> 32), np.int32(key & 0xFFFFFFFF)
         code = _joined(hashes[left], hashes[right], sizes[right])
         if code not in ids:
@@ -129,9 +142,11 @@ def _learn(symbols, starts, lengths, counts, sizes, hashes, known, vocab_size, l
         merges, found = _wide(merges, made + 1), _wide(found, made + 1)
         merges[made, 0], merges[made, 1], merges[made, 2], found[made] = left, right, new, count
         made, begun, happened = made + 1, 0, 0
+        if 8 * pairs.size[0] > 7 * len(pairs.keys):
+            pairs = _without(pairs, least)
         for word in lists[begin:end]:
             more = 2 * lengths[word]
-            pairs, fresh, events = _room(pairs, len(slots) + more), _wide(fresh, begun + more), _wide(events, happened + more)
+            pairs, fresh, events = _room(pairs, more), _further(fresh, begun + more), _wide(events, happened + more)
             own = symbols[starts[word] : starts[word] + lengths[word]]
             at = to = 0
             while at < len(own):
@@ -146,67 +161,90 @@ def _learn(symbols, starts, lengths, counts, sizes, hashes, known, vocab_size, l
                         gone, come = _key(right, own[at + 2]), _key(new, own[at + 2])
                     else:
                         continue
-                    pairs.seen[_slot(slots, pairs, gone)] -= counts[word]
-                    slot = _slot(slots, pairs, come)
+                    slot = pairs.index[_place(pairs, gone)]
+                    if slot >= 0:
+                        pairs.seen[slot] -= counts[word]
+                    slot = _slot(pairs, come)
                     pairs.seen[slot] += counts[word]
-                    begun, first = _note(pairs, slot, word, made, fresh, begun)
+                    begun, first = _note(pairs, fresh, begun, slot, word)
                     if first:
-                        events[happened, 0], events[happened, 1] = slot, word
+                        events[happened, 0], events[happened, 1] = pairs.lists[slot], word
                         happened += 1
                 own[to] = new
                 at, to = at + 2, to + 1
             lengths[word] = to
         if listed + happened > len(lists):
-            lists, listed = _closed_up(lists, heap[:waiting], happened)
-        heap, waiting, listed = _wait(heap, waiting, listed, pairs, fresh[:begun])
+            symbols = _shorter(symbols, starts, lengths)
+            lists, listed = _closed_up(lists, heap[:waiting], happened, symbols, starts, lengths)
+        heap, waiting, listed = _wait(heap, waiting, listed, pairs, fresh, begun, least)
         for event in range(happened):
-            _enter(lists, pairs, events[event, 0], events[event, 1])
+            _enter(lists, fresh, events[event, 0], events[event, 1])
     return merges[:made].copy(), found[:made].copy()
 
 
 @njit(cache=True)
-def _note(pairs, slot, word, made, fresh, begun):
-    """Counts a word into the pair's list of this merge; says how many lists are begun and whether the word is new."""
-    if pairs.merges[slot] != made:
-        pairs.merges[slot], pairs.words[slot], pairs.spots[slot], fresh[begun] = made, -1, 0, slot
+def _note(pairs, fresh, begun, slot, word):
+    """Counts a word into the pair's new list; says how many lists are begun and whether the word is new to this one."""
+    own = pairs.lists[slot]
+    if own >= begun or fresh.pairs[own] != slot:
+        own = pairs.lists[slot] = begun
+        fresh.pairs[own], fresh.words[own], fresh.spots[own] = slot, -1, 0
         begun += 1
-    if pairs.words[slot] == word:
+    if fresh.words[own] == word:
         return begun, False
-    pairs.words[slot] = word
-    pairs.spots[slot] += 1
+    fresh.words[own] = word
+    fresh.spots[own] += 1
     return begun, True
 
 
 @njit(cache=True)
-def _enter(lists, pairs, slot, word):
-    lists[pairs.spots[slot]] = word
-    pairs.spots[slot] += 1
-    pairs.words[slot] = word
-
-
-@njit(cache=True)
-def _wait(heap, waiting, listed, pairs, fresh):
-    """Gives each pair's new list its room, and the pair a place in the heap."""
-    heap = _wide(heap, waiting + len(fresh))
-    for slot in fresh:
-        begin, listed = listed, listed + pairs.spots[slot]
-        pairs.spots[slot] = begin
-        if pairs.seen[slot] > 0:
-            _push(heap, waiting, pairs.seen[slot], pairs.keys[slot], begin, listed)
-            waiting += 1
+def _wait(heap, waiting, listed, pairs, fresh, begun, least):
+    """Gives each new list its room, and its pair a place in the heap, if it is seen often enough."""
+    heap = _wide(heap, waiting + begun)
+    for own in range(begun):
+        slot, begin, end = fresh.pairs[own], listed, listed + fresh.spots[own]
+        fresh.spots[own] = -1
+        if pairs.seen[slot] >= least:
+            _push(heap, waiting, pairs.seen[slot], pairs.keys[slot], begin, end)
+            fresh.spots[own], waiting, listed = begin, waiting + 1, end
     return heap, waiting, listed
 
 
 @njit(cache=True)
-def _closed_up(lists, heap, more):
-    """The lists that are still waited for, without gaps, and where they end; wider if `more` would not fit."""
+def _enter(lists, fresh, own, word):
+    if fresh.spots[own] >= 0:
+        lists[fresh.spots[own]] = word
+        fresh.spots[own] += 1
+        fresh.words[own] = word
+
+
+@njit(cache=True)
+def _closed_up(lists, heap, more, symbols, starts, lengths):
+    """The lists without gaps and without words that have lost the pair, where they end, and room for `more` words."""
     end = 0
     for row in np.argsort(heap[:, 2]):
-        size = heap[row, 3] - heap[row, 2]
-        lists[end : end + size] = lists[heap[row, 2] : heap[row, 3]]
-        heap[row, 2], heap[row, 3] = end, end + size
-        end += size
-    return (_wide(lists, end + more) if end + more > len(lists) * 3 // 4 else lists), end
+        begin, left, right = end, heap[row, 1] >> 32, heap[row, 1] & 0xFFFFFFFF
+        for word in lists[heap[row, 2] : heap[row, 3]]:
+            own = symbols[starts[word] : starts[word] + lengths[word]]
+            for at in range(len(own) - 1):
+                if own[at] == left and own[at + 1] == right:
+                    lists[end] = word
+                    end += 1
+                    break
+        heap[row, 2], heap[row, 3] = begin, end
+    closed = np.empty(end + end // 2 + more, np.int32)
+    closed[:end] = lists[:end]
+    return closed, end
+
+
+@njit(cache=True)
+def _shorter(symbols, starts, lengths):
+    """The words' symbols without what merges have freed; their places change."""
+    shorter, end = np.empty(lengths.sum(), np.int32), 0
+    for word in range(len(starts)):
+        shorter[end : end + lengths[word]] = symbols[starts[word] : starts[word] + lengths[word]]
+        starts[word], end = end, end + lengths[word]
+    return shorter
 
 
 @njit(cache=True)
@@ -215,25 +253,76 @@ def _key(left, right):
 
 
 @njit(cache=True)
-def _slot(slots, pairs, key):
-    if key in slots:
-        return slots[key]
-    slot = np.int32(len(slots))
-    slots[key], pairs.keys[slot], pairs.seen[slot], pairs.merges[slot] = slot, key, 0, -1
+def _table(room):
+    size = 1
+    while size < 2 * room:
+        size *= 2
+    keys, seen, lists = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
+    return _Pairs(np.full(size, -1, np.int32), np.zeros(1, np.int64), keys, seen, lists)
+
+
+@njit(cache=True)
+def _place(pairs, key):
+    """Where in the index the pair is, or would be."""
+    mixed, mask = np.uint64(key) * _BASE, np.uint64(len(pairs.index) - 1)
+    at = (mixed ^ mixed >> np.uint64(32)) & mask
+    while pairs.index[at] >= 0 and pairs.keys[pairs.index[at]] != key:
+        at = (at + np.uint64(1)) & mask
+    return at
+
+
+@njit(cache=True)
+def _seen(pairs, key):
+    slot = pairs.index[_place(pairs, key)]
+    return pairs.seen[slot] if slot >= 0 else 0
+
+
+@njit(cache=True)
+def _slot(pairs, key):
+    """The pair's number, a new one if it has none."""
+    place = _place(pairs, key)
+    slot = pairs.index[place]
+    if slot < 0:
+        slot = np.int32(pairs.size[0])
+        pairs.size[0] += 1
+        pairs.index[place], pairs.keys[slot], pairs.seen[slot], pairs.lists[slot] = slot, key, 0, 0
     return slot
 
 
 @njit(cache=True)
-def _empty():
-    return np.empty(_ROOM, np.int64)
+def _room(pairs, more):
+    """The table, or a copy with room for `more` pairs."""
+    if pairs.size[0] + more <= len(pairs.keys):
+        return pairs
+    return _moved(pairs, _table(max(pairs.size[0] + more, len(pairs.keys) * 3 // 2)), -_EVER)
 
 
 @njit(cache=True)
-def _room(pairs, least):
-    if least <= len(pairs.keys):
-        return pairs
-    keys, seen, spots = _wide(pairs.keys, least), _wide(pairs.seen, least), _wide(pairs.spots, least)
-    return _Pairs(keys, seen, spots, _wide(pairs.merges, least), _wide(pairs.words, least))
+def _without(pairs, least):
+    """The table without the pairs that are seen less than `least` times; their numbers change."""
+    kept = (pairs.seen[: pairs.size[0]] >= least).sum()
+    return _moved(pairs, _table(max(_ROOM, kept * 3 // 2)), least)
+
+
+@njit(cache=True)
+def _moved(pairs, table, least):
+    for old in range(pairs.size[0]):
+        if pairs.seen[old] >= least:
+            slot = _slot(table, pairs.keys[old])
+            table.seen[slot], table.lists[slot] = pairs.seen[old], pairs.lists[old]
+    return table
+
+
+@njit(cache=True)
+def _begun(room):
+    return _Fresh(np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int64))
+
+
+@njit(cache=True)
+def _further(fresh, least):
+    if least <= len(fresh.pairs):
+        return fresh
+    return _Fresh(_wide(fresh.pairs, least), _wide(fresh.words, least), _wide(fresh.spots, least))
 
 
 @njit(cache=True)

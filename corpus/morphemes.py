@@ -29,6 +29,12 @@ def particles(words: Sequence[str]) -> Iterator[list[int]]:
         yield [found.start()] if found else []
 
 
+def digits(words: Sequence[str]) -> Iterator[list[int]]:
+    """Every digit of a number, so that 2026 is four tokens however the regex groups it."""
+    for word in words:
+        yield list(range(1, len(word))) if word.isnumeric() else []
+
+
 def morphemes(words: Sequence[str]) -> Iterator[list[int]]:
     """Morphemes by Kiwi's analysis (https://github.com/bab2min/Kiwi); those inside one syllable, as in 했, stay whole."""
     korean = [word for word in words if _SYLLABLES.search(word)]

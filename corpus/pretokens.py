@@ -1,10 +1,10 @@
 """Knows how text falls into pretokens, the words that no merge crosses, and how often each stands in some texts.
 
-Arrow cuts text before a space between two words, where the regex cuts in any case; so the regex reads each distinct
-piece between two cuts once.
+Arrow cuts text where the regex cuts in any case, and finds the pieces between two cuts that are one plain word; so the
+regex itself reads only the rest, each distinct piece once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,12 @@ PRETOKENIZER = (
 )
 _PRETOKEN = regex.compile(PRETOKENIZER)
 _INK = r"[^\s\p{Z}\x{0b}\x{1c}-\x{1f}\x{85}]"  # RE2's own \S takes the spaces of Unicode for ink
+_LETTER = "[A-Za-z가-힣]"  # plain ones: newer letters differ between the two regex libraries
+_ENDS = (  # a match of the regex ends between the two, whatever stands around
+    (_INK, f" {_INK}"),
+    (r"[\r\n]", _INK),
+    (_LETTER, r"[!-/:-@\[-`{-~]"),
+)
 _CUT = "\x00"  # no document holds one: reading refuses it
 
 
@@ -29,17 +35,17 @@ class Words(NamedTuple):
     counts: np.ndarray
 
 
-Count = Callable[[Sequence[str], np.ndarray], Words]  # texts and their whole weights → words of no special order
+Count = Callable[[pa.Array, np.ndarray], Words]  # texts and their whole weights → words of no special order
 
 
-def occurrences(texts: Sequence[str], weights: np.ndarray) -> Words:
+def occurrences(texts: pa.Array, weights: np.ndarray) -> Words:
     """Every time that a pretoken stands in a text counts that text's weight."""
     cut = _cut(texts)
     times = np.bincount(cut.pieces, weights[cut.texts], len(cut.sizes))
     return _words(cut, np.bincount(cut.pretokens, np.repeat(times, cut.sizes), len(cut.spelled)))
 
 
-def documents(texts: Sequence[str], weights: np.ndarray) -> Words:
+def documents(texts: pa.Array, weights: np.ndarray) -> Words:
     """Every text in which a pretoken stands counts once: what one author repeats says little of the next one's text."""
     cut = _cut(texts)
     text, piece = np.divmod(np.unique(cut.texts * len(cut.sizes) + cut.pieces), max(1, len(cut.sizes)))
@@ -52,26 +58,29 @@ def documents(texts: Sequence[str], weights: np.ndarray) -> Words:
 
 
 class _Cut(NamedTuple):
-    spelled: list[str]  # distinct pretokens
+    spelled: pa.Array  # distinct pretokens
     pretokens: np.ndarray  # numbers of the distinct pieces' pretokens, piece after piece
     sizes: np.ndarray  # how many each piece has
     texts: np.ndarray  # the text in which each piece stands, and the piece's number
     pieces: np.ndarray
 
 
-def _cut(texts: Sequence[str]) -> _Cut:
-    marked = pa.array(texts, pa.large_string())
-    for before, after in ((_INK, f" {_INK}"), (r"[\r\n]", _INK)):  # a place at which every match of the regex ends
+def _cut(texts: pa.Array) -> _Cut:
+    marked = texts.cast(pa.large_string())
+    for before, after in _ENDS:
         marked = pc.replace_substring_regex(marked, f"({before})({after})", rf"\1{_CUT}\2")
     lists = pc.split_pattern(marked, _CUT)
     coded = lists.flatten().dictionary_encode()
-    numbers: dict[str, int] = {}
-    found = [[numbers.setdefault(one, len(numbers)) for one in _PRETOKEN.findall(piece)] for piece in coded.dictionary.to_pylist()]
-    sizes = np.fromiter(map(len, found), np.int64, len(found))
-    flat = np.fromiter((number for numbers in found for number in numbers), np.int64, sizes.sum())
-    parents = pc.list_parent_indices(lists).to_numpy()
-    return _Cut(list(numbers), flat, sizes, parents, coded.indices.to_numpy().astype(np.int64))
+    whole = pc.match_substring_regex(coded.dictionary, f"^ ?{_LETTER}+$")
+    found = [_PRETOKEN.findall(piece) for piece in coded.dictionary.filter(pc.invert(whole)).to_pylist()]
+    pretokens = [one for pretokens in found for one in pretokens]
+    flat = pa.concat_arrays([coded.dictionary.filter(whole), pa.array(pretokens, pa.large_string())]).dictionary_encode()
+    plain = whole.to_numpy(zero_copy_only=False)
+    sizes = np.concatenate([np.ones(plain.sum(), np.int64), np.fromiter(map(len, found), np.int64, len(found))])
+    places = np.where(plain, np.cumsum(plain), plain.sum() + np.cumsum(~plain)) - 1  # whole words come first
+    numbers = flat.indices.to_numpy().astype(np.int64)
+    return _Cut(flat.dictionary, numbers, sizes, pc.list_parent_indices(lists).to_numpy(), places[coded.indices.to_numpy()])
 
 
 def _words(cut: _Cut, counts: np.ndarray) -> Words:
-    return Words(pa.array(cut.spelled, pa.large_string()).cast(pa.large_binary()), counts.astype(np.int64))
+    return Words(cut.spelled.cast(pa.large_binary()), counts.astype(np.int64))

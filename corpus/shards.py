@@ -1,7 +1,7 @@
 """Knows the document shard: how documents, and JSON lines about them, lie on disk between the data stages."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -70,10 +70,11 @@ def write_shard(path: Path, documents: list[dict]) -> int:
     return len(documents)
 
 
-def read_table(path: Path) -> pa.Table:
-    """One shard as columns, on the calling thread alone."""
+def read_table(path: Path, columns: Sequence[str] = DOCUMENT_SCHEMA.names) -> pa.Table:
+    """One shard's columns, on the calling thread alone."""
+    schema = pa.schema([DOCUMENT_SCHEMA.field(name) for name in columns])
     try:
-        return pq.ParquetFile(path).read(use_threads=False).cast(DOCUMENT_SCHEMA)
+        return pq.ParquetFile(path).read(columns, use_threads=False).select(columns).cast(schema)
     except (pa.ArrowException, ValueError) as error:
         raise ShardError(f"{path}: not a readable document shard ({error}); delete it and rerun its stage") from error
 

@@ -4,7 +4,7 @@ Shards are counted in processes of their own (`corpus.engine`). A shard's words 
 that the sum holds one group of all shards in memory at a time; a killed run goes on with the shards not yet counted.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -30,15 +30,16 @@ class Recipe(NamedTuple):
 
 def of_folder(folder: Path, recipe: Recipe, *, scratch: Path) -> tuple[Words, dict[str, int]]:
     """The words of a folder of document shards, and how many characters of each language taught them."""
-    before: dict[str, int] = {}
+    paths = {path.stem: path for path in shards.paths(folder)}
+    sized = dict(engine.over(paths, _sizes, done=scratch / "sized"))
+    used: dict[str, int] = {}
     tasks = {}
-    for path in shards.paths(folder):
-        tasks[path.stem] = (path, dict(before))
-        for lang, size in _sizes(path):
-            before[lang] = before.get(lang, 0) + (size if before.get(lang, 0) < recipe.most else 0)
+    for name, path in paths.items():
+        tasks[name] = (path, dict(used))
+        _take(*sized[name], used, recipe.most)
     work = partial(_count_shard, recipe=recipe, out=scratch)
     files = sorted(file for _, file in engine.over(tasks, work, done=scratch / "counted"))
-    return total(files), dict(sorted(before.items()))
+    return total(files), dict(sorted(used.items()))
 
 
 def of_mapping(counted: Mapping[str, int]) -> Words:
@@ -46,13 +47,11 @@ def of_mapping(counted: Mapping[str, int]) -> Words:
     return words(table(list(counted), np.fromiter(counted.values(), np.int64, len(counted))))
 
 
-def total(files: Iterable[Path]) -> Words:
+def total(files: Sequence[Path]) -> Words:
     """The sum of what `write` wrote."""
-    sources = [pa.ipc.open_file(pa.memory_map(str(file))) for file in files]
-    groups = [
-        merged(pa.Table.from_batches([source.get_batch(group) for source in sources], _SCHEMA)) for group in range(GROUPS)
-    ]
-    return words(pa.concat_tables(groups))
+    summed = words(pa.concat_tables(_group(files, number) for number in range(GROUPS)))
+    pa.default_memory_pool().release_unused()
+    return summed
 
 
 def table(spelled: Sequence[str], counts: np.ndarray) -> pa.Table:
@@ -61,8 +60,8 @@ def table(spelled: Sequence[str], counts: np.ndarray) -> pa.Table:
 
 
 def words(counted: pa.Table) -> Words:
-    """Columns as words."""
-    return Words(counted["word"].combine_chunks(), counted["count"].to_numpy())
+    """Columns as words, in memory of their own: Arrow's pool keeps what lies around it, the system takes it back."""
+    return Words(counted["word"].combine_chunks(memory_pool=pa.system_memory_pool()), counted["count"].to_numpy())
 
 
 def merged(counted: pa.Table) -> pa.Table:
@@ -83,18 +82,31 @@ def write(file: Path, counted: Words) -> None:
 
 def _count_shard(task: tuple[Path, dict[str, int]], *, recipe: Recipe, out: Path) -> Path:
     path, used = task
-    texts, weights = [], []
-    for row in shards.read_shard(path):
-        lang = row["lang"]
-        if used.get(lang, 0) < recipe.most:
-            used[lang] = used.get(lang, 0) + len(row["text"])
-            texts.append(row["text"])
-            weights.append(recipe.weigh(lang, row["domain"]))
+    rows = shards.read_table(path, ["lang", "domain", "text"])
+    langs, domains = (rows[name].to_numpy() for name in ("lang", "domain"))
+    taken = _take(langs, pc.utf8_length(rows["text"]).to_numpy(), used, recipe.most)
+    cells = zip(langs[taken], domains[taken], strict=True)
+    weights = np.fromiter((recipe.weigh(lang, domain) for lang, domain in cells), np.float64, taken.sum())
     file = out / f"{path.stem}.arrow"
-    write(file, recipe.count(texts, np.array(weights, np.float64)))
+    write(file, recipe.count(rows["text"].filter(pa.array(taken)).combine_chunks(), weights))
     return file
 
 
-def _sizes(path: Path) -> Iterable[tuple[str, int]]:
-    table = shards.read_table(path)
-    return zip(table["lang"].to_pylist(), pc.utf8_length(table["text"]).to_pylist(), strict=True)
+def _group(files: Sequence[Path], number: int) -> pa.Table:
+    batches = [pa.ipc.open_file(pa.OSFile(str(file))).get_batch(number) for file in files]
+    return merged(pa.Table.from_batches(batches, _SCHEMA))
+
+
+def _sizes(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    rows = shards.read_table(path, ["lang", "text"])
+    return rows["lang"].to_numpy(), pc.utf8_length(rows["text"]).to_numpy()
+
+
+def _take(langs: np.ndarray, sizes: np.ndarray, used: dict[str, int], most: int) -> np.ndarray:
+    """Which documents [n] come before `most` characters of their language are used; adds theirs to `used`."""
+    taken = np.zeros(len(langs), bool)
+    for lang in sorted(set(langs)):
+        own = langs == lang
+        taken[own] = used.get(lang, 0) + np.cumsum(sizes[own]) - sizes[own] < most
+        used[lang] = used.get(lang, 0) + int(sizes[own & taken].sum())
+    return taken

@@ -5,6 +5,7 @@ import random
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
@@ -25,7 +26,7 @@ def noise(seed):
 
 
 def counted(texts):
-    return pretokens.occurrences(texts, np.ones(len(texts)))
+    return pretokens.occurrences(pa.array(texts), np.ones(len(texts)))
 
 
 def theirs(texts, size, patterns):
@@ -64,7 +65,7 @@ def test_pretokens_are_counted_as_the_regex_cuts_the_whole_text(seed):
         expected = Counter[str]()
         for weight, pieces in zip(weights.tolist(), found, strict=True):
             expected.update({piece: times * weight for piece, times in Counter(own(pieces)).items()})
-        words = count(texts, weights)
+        words = count(pa.array(texts), weights)
         assert dict(zip((word.as_py().decode() for word in words.spelled), words.counts, strict=True)) == expected
 
 
