@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from midm_mini.format import render_chat
+from midm_mini.format import BOS, EOS, render_chat
 
 from export import checkpoint, facts, gguf, onnx, verify
 from tests.export.parents import save_parent, sentences
+from tests.runtime.test_format import LONG_CHAT, TOOLS
 
 pytestmark = pytest.mark.slow
 
@@ -25,19 +26,26 @@ def test_token_ids_equal_hugging_face_on_3000_strings(parent: checkpoint.Parent,
     assert facts.read(folder, texts).ids == verify.parent_ids(parent, texts)
 
 
-def test_genai_renders_the_template_as_we_do(folder: Path) -> None:
+def test_transformers_llama_cpp_and_genai_render_the_template_as_we_do(
+    parent: checkpoint.Parent, folder: Path
+) -> None:
     import onnxruntime_genai
+    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+    from transformers import AutoTokenizer
 
-    chat = [
-        {"role": "system", "content": "짧게.\n"},
-        {"role": "user", "content": " 안녕? <b>'\"\\ "},
-        {"role": "assistant", "content": "네."},
-        {"role": "user", "content": "또"},
-    ]
-    rendered = onnxruntime_genai.Tokenizer(str(folder)).apply_chat_template(
-        json.dumps(chat), add_generation_prompt=True
-    )
-    assert rendered == render_chat(chat)  # type: ignore[arg-type]
+    hugging_face, genai = AutoTokenizer.from_pretrained(parent.folder), onnxruntime_genai.Tokenizer(str(folder))
+    llama_cpp = Jinja2ChatFormatter(parent.template, EOS, BOS)
+    for length in range(1, len(LONG_CHAT) + 1):
+        for tools in ([], [tool.get("function", tool) for tool in TOOLS]):  # genai cuts schemas in OpenAI's form short
+            chat, given = LONG_CHAT[:length], json.dumps(tools, ensure_ascii=False) if tools else None
+            opened = chat[-1]["role"] != "assistant"
+            options = {"add_generation_prompt": opened}
+            expected = render_chat(chat, tools)
+            assert hugging_face.apply_chat_template(chat, tools=tools, tokenize=False, **options) == expected
+            text = json.dumps(chat, ensure_ascii=False)
+            assert genai.apply_chat_template(text, tools=given, **options) == expected
+            if opened:
+                assert llama_cpp(messages=chat, tools=tools).prompt == expected
 
 
 def test_generation_ends_at_end_of_turn_and_end_of_text_and_pads_with_pad(

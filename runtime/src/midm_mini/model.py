@@ -7,7 +7,7 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -98,14 +98,17 @@ class Model:
         choose = sampler(temperature=temperature, top_p=top_p, seed=seed)
         return Reply(self._pieces(ids, wanted, choose, TextFlow(stops)))
 
-    def chat(self, messages: Sequence[Message], **options: Any) -> Reply:
-        """Answers a conversation; `options` are those of `stream`. Control tokens inside a content stay plain text."""
-        return self.stream(self.chat_ids(messages), **options)
+    def chat(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), **options: Any) -> Reply:
+        """Answers a conversation; `options` are those of `stream`. Control tokens inside a content stay plain text.
 
-    def chat_ids(self, messages: Sequence[Message]) -> list[int]:
+        tools: JSON schemas of the functions that may be called; a call comes as text, <tool_call>{…}</tool_call>.
+        """
+        return self.stream(self.chat_ids(messages, tools), **options)
+
+    def chat_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Token ids of the conversation in the bundle's chat format, one BOS included."""
         control, text = partial(self.tokenize, special=True), partial(self.tokenize, special=False)
-        return bundle.chat_ids(messages, encode_control=control, encode_text=text)
+        return bundle.chat_ids(messages, tools, encode_control=control, encode_text=text)
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Token ids, no BOS added; control tokens written in `text` count as such only if `special`."""

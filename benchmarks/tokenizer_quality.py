@@ -1,0 +1,130 @@
+"""Knows whether a vocabulary helps a model: the demo's Base with each, at equal training FLOPs, on the same held-out text.
+
+    python -m benchmarks.tokenizer_quality --kept /tmp/quality [--seeds 1 2 3] [--threads 2]
+
+A token of a larger vocabulary costs more (its rows of the head) and holds more text; so each Base is trained on as many
+tokens as cost what the demo's own plan costs with 4,096 ids. Bits per byte, so that a token's length plays no part.
+Every finished training leaves its row in the folder --kept: a run that is stopped goes on with the others.
+"""
+
+import argparse
+import json
+import math
+import shutil
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks import _frame
+from benchmarks.curation import LANGUAGES, change
+from evals.material import held_out_texts
+from evals.metrics import bits_per_byte
+from evals.torch_subject import TorchSubject
+
+GOAL = "bits per byte, both languages together: ours < plain, beyond the 95 % interval over seeds"
+MORPHEMES = {"boundary": "morphemes", "bounded": 0.77}
+WAYS: dict[str, dict[str, Any]] = {
+    "plain 4096": {"vocab_size": 4096, "boundary": "none"},
+    "particles 4096": {"vocab_size": 4096, "boundary": "particles", "bounded": 1.0},
+    "morphemes 4096": {"vocab_size": 4096, **MORPHEMES},
+    "plain 8192": {"vocab_size": 8192, "boundary": "none"},
+    "morphemes 8192": {"vocab_size": 8192, **MORPHEMES},
+}
+DATA = ("ingest", "filter", "dedup", "synthesize", "mix")
+TRAINING = ("pretrain", "upscale", "midtrain", "extend")
+STUDENT = {2: 4.303, 3: 3.182, 4: 2.776}  # 97.5 % quantile of Student's t by degrees of freedom
+
+
+def main() -> None:
+    """Trains every way with every seed, prints and records."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kept", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--threads", type=int, default=2)
+    flags = parser.parse_args()
+    flags.kept.mkdir(parents=True, exist_ok=True)
+    with _frame.workspace(_frame.ROOT / "data/sample/text", profile="demo") as folder:
+        for name in DATA:
+            _frame.stage(name, folder)
+        for seed in flags.seeds:
+            for way in flags.ways:
+                file = flags.kept / f"{way}, {seed}.json"
+                if not file.exists():
+                    found = trained(folder, WAYS[way], seed, flags.threads)
+                    file.write_text(json.dumps({"who": f"{way}, seed {seed}", **found}), encoding="utf-8")
+                print(file.read_text(encoding="utf-8"), flush=True)
+    runs = {way: [json.loads((flags.kept / f"{way}, {seed}.json").read_text()) for seed in flags.seeds] for way in flags.ways}
+    rows = [row for found in runs.values() for row in found] + [{"who": way, **summary(found)} for way, found in runs.items()]
+    plain = [row["bpb"] for row in runs["plain 4096"]]
+    ratio = {}
+    for way in flags.ways[1:]:
+        low, middle, high = interval([row["bpb"] - base for row, base in zip(runs[way], plain, strict=True)])
+        ratio |= {f"{way} - plain 4096": middle, f"{way} - plain 4096, low": low, f"{way} - plain 4096, high": high}
+    _frame.report("tokenizer_quality", goal=GOAL, rows=rows, ratio=ratio)
+
+
+def trained(folder: Path, way: dict[str, Any], seed: int, threads: int) -> dict[str, Any]:
+    """Bits per byte of held-out text of the Base with such a vocabulary, and what it saw."""
+    rows = -(-way["vocab_size"] // 64) * 64
+    plan = numbers(_frame.ROOT / "profiles/demo.yaml")
+
+    def edit(params: dict) -> None:
+        params["tokenizer"].update(way)
+        for name, layers in (("pretrain", plan["pretrain"]["shape"]["layers"]), ("midtrain", 0), ("extend", 0)):
+            shape = plan["pretrain"]["shape"] | {"layers": layers or plan["upscale"]["layers"]}
+            share = flops(shape, 4096, plan[name]["context"]) / flops(shape, rows, plan[name]["context"])
+            params[name].update(seed=seed, tokens=round(plan[name]["tokens"] * share))
+
+    change(folder, edit)
+    for name in ("tokenizer", "tokenize"):
+        _frame.stage(name, folder)
+    seconds = sum(_frame.stage(name, folder, env={"OMP_NUM_THREADS": str(threads)}).seconds for name in TRAINING)
+    texts = {lang: held_out_texts(folder / "artifacts/mix/validation", lang=lang, max_bytes=1 << 20) for lang in LANGUAGES}
+    found = judged(folder / "artifacts/extend", texts)
+    for name in ("tokenizer", "tokenize", *TRAINING):
+        shutil.rmtree(folder / "artifacts" / name)
+        shutil.rmtree(folder / ".scratch" / name, ignore_errors=True)
+    tokens = sum(numbers(folder / _frame.PARAMS_FILE)[name]["tokens"] for name in ("pretrain", "midtrain", "extend"))
+    return {**found, "tokens": tokens, "seconds": seconds}
+
+
+def judged(model: Path, texts: dict[str, list[str]]) -> dict[str, float]:
+    """Bits per byte of each language's whole documents and of both together, and bytes per token."""
+    subject, found, bits, size = TorchSubject(model), dict[str, float](), 0.0, 0
+    for lang, own in texts.items():
+        found[f"bpb_{lang}"], own_size = bits_per_byte(subject, own)
+        found[f"bytes/token {lang}"] = own_size / sum(len(subject.encode(text)) for text in own)
+        bits, size = bits + found[f"bpb_{lang}"] * own_size, size + own_size
+    return {**found, "bpb": bits / size, "bytes": size}
+
+
+def flops(shape: dict[str, Any], rows: int, context: int) -> float:
+    """Training FLOPs of a token: six per weight of the matrices, and attention over half the context on average."""
+    wide, narrow = shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
+    layer = shape["hidden"] * (2 * wide + 2 * narrow + 3 * shape["ffn"]) + context * wide
+    return 6.0 * (shape["layers"] * layer + shape["hidden"] * rows)
+
+
+def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over seeds, and the interval of the sum."""
+    low, middle, high = interval([row["bpb"] for row in found])
+    return {key: mean(row[key] for row in found) for key in found[0] if key != "who"} | {"bpb": middle, "low": low, "high": high}
+
+
+def interval(values: list[float]) -> tuple[float, float, float]:
+    """Mean between its 95 % bounds by Student's t over seeds; a single value has none."""
+    middle = mean(values)
+    half = STUDENT[len(values) - 1] * stdev(values) / math.sqrt(len(values)) if len(values) > 2 else math.inf
+    return middle - half, middle, middle + half
+
+
+def numbers(file: Path) -> dict[str, Any]:
+    """A profile's numbers."""
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
