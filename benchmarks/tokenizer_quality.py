@@ -1,4 +1,4 @@
-"""Knows whether a vocabulary helps a model: the demo's Base with each, at equal training FLOPs, on the same held-out text.
+"""Knows whether a vocabulary helps a model: the demo's Base with each, at equal training FLOPs, same held-out text.
 
     python -m benchmarks.tokenizer_quality --kept /tmp/quality [--seeds 1 2 3] [--threads 2]
 
@@ -54,8 +54,13 @@ def main() -> None:
                     found = trained(folder, WAYS[way], seed, flags.threads)
                     file.write_text(json.dumps({"who": f"{way}, seed {seed}", **found}), encoding="utf-8")
                 print(file.read_text(encoding="utf-8"), flush=True)
-    runs = {way: [json.loads((flags.kept / f"{way}, {seed}.json").read_text()) for seed in flags.seeds] for way in flags.ways}
-    rows = [row for found in runs.values() for row in found] + [{"who": way, **summary(found)} for way, found in runs.items()]
+    runs = {
+        way: [json.loads((flags.kept / f"{way}, {seed}.json").read_text()) for seed in flags.seeds]
+        for way in flags.ways
+    }
+    rows = [row for found in runs.values() for row in found] + [
+        {"who": way, **summary(found)} for way, found in runs.items()
+    ]
     plain = [row["bpb"] for row in runs["plain 4096"]]
     ratio = {}
     for way in flags.ways[1:]:
@@ -67,7 +72,7 @@ def main() -> None:
 def trained(folder: Path, way: dict[str, Any], seed: int, threads: int) -> dict[str, Any]:
     """Bits per byte of held-out text of the Base with such a vocabulary, and what it saw."""
     rows = -(-way["vocab_size"] // 64) * 64
-    plan = numbers(_frame.ROOT / "profiles/demo.yaml")
+    plan = _frame.numbers(_frame.ROOT / "profiles/demo.yaml")
 
     def edit(params: dict) -> None:
         params["tokenizer"].update(way)
@@ -80,12 +85,16 @@ def trained(folder: Path, way: dict[str, Any], seed: int, threads: int) -> dict[
     for name in ("tokenizer", "tokenize"):
         _frame.stage(name, folder)
     seconds = sum(_frame.stage(name, folder, env={"OMP_NUM_THREADS": str(threads)}).seconds for name in TRAINING)
-    texts = {lang: held_out_texts(folder / "artifacts/mix/validation", lang=lang, max_bytes=1 << 20) for lang in LANGUAGES}
+    texts = {
+        lang: held_out_texts(folder / "artifacts/mix/validation", lang=lang, max_bytes=1 << 20) for lang in LANGUAGES
+    }
     found = judged(folder / "artifacts/extend", texts)
     for name in ("tokenizer", "tokenize", *TRAINING):
         shutil.rmtree(folder / "artifacts" / name)
         shutil.rmtree(folder / ".scratch" / name, ignore_errors=True)
-    tokens = sum(numbers(folder / _frame.PARAMS_FILE)[name]["tokens"] for name in ("pretrain", "midtrain", "extend"))
+    tokens = sum(
+        _frame.numbers(folder / _frame.PARAMS_FILE)[name]["tokens"] for name in ("pretrain", "midtrain", "extend")
+    )
     return {**found, "tokens": tokens, "seconds": seconds}
 
 
@@ -109,7 +118,11 @@ def flops(shape: dict[str, Any], rows: int, context: int) -> float:
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over seeds, and the interval of the sum."""
     low, middle, high = interval([row["bpb"] for row in found])
-    return {key: mean(row[key] for row in found) for key in found[0] if key != "who"} | {"bpb": middle, "low": low, "high": high}
+    return {key: mean(row[key] for row in found) for key in found[0] if key != "who"} | {
+        "bpb": middle,
+        "low": low,
+        "high": high,
+    }
 
 
 def interval(values: list[float]) -> tuple[float, float, float]:
@@ -117,13 +130,6 @@ def interval(values: list[float]) -> tuple[float, float, float]:
     middle = mean(values)
     half = STUDENT[len(values) - 1] * stdev(values) / math.sqrt(len(values)) if len(values) > 2 else math.inf
     return middle - half, middle, middle + half
-
-
-def numbers(file: Path) -> dict[str, Any]:
-    """A profile's numbers."""
-    from ruamel.yaml import YAML
-
-    return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

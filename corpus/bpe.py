@@ -1,5 +1,6 @@
 """Knows how a byte-level BPE vocabulary is learnt and laid out: specials first and last, merges between."""
 
+import json
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -57,7 +58,7 @@ def learn(
 
 
 def assemble(merges: np.ndarray, *, vocab_size: int) -> "Tokenizer":
-    """The tokenizer of the first `merges` (ids of left, right and result [merges, 3]) that `vocab_size` ids have room for."""
+    """The tokenizer of the first merges (ids of left, right, result [merges, 3]) for which `vocab_size` has room."""
     from tokenizers import AddedToken, decoders, models
 
     size, names, pairs = vocab_size - len(LAST), [*FIRST, *sorted(_LETTERS)], []
@@ -76,6 +77,14 @@ def assemble(merges: np.ndarray, *, vocab_size: int) -> "Tokenizer":
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in PII_PLACEHOLDERS])
     return tokenizer
+
+
+def shortened(tokenizer: "Tokenizer", vocab_size: int) -> "Tokenizer":
+    """The same with fewer ids: its first merges."""
+    model = json.loads(tokenizer.to_str())["model"]
+    ids = model["vocab"]
+    rows = [(ids[left], ids[right], ids[left + right]) for left, right in model["merges"]]
+    return assemble(np.array(rows, np.int32).reshape(-1, 3), vocab_size=vocab_size)
 
 
 def parts(words: Words, cut: morphemes.Cut) -> Words:
@@ -110,9 +119,3 @@ def _bare(model: "models.Model") -> "Tokenizer":
         [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     return tokenizer
-
-
-def bytes_per_token(tokenizer: "Tokenizer", texts: list[str]) -> float:
-    """UTF-8 bytes per token over `texts`, 0.0 when there are none: more is better compression."""
-    tokens = sum(len(coded.ids) for coded in tokenizer.encode_batch(texts, add_special_tokens=False))
-    return sum(len(text.encode()) for text in texts) / tokens if tokens else 0.0

@@ -25,7 +25,9 @@ class Learnt(NamedTuple):
     counts: np.ndarray
 
 
-def learn(words: Words, *, first_ids: np.ndarray, vocab_size: int, least: int, before: np.ndarray | None = None) -> Learnt:
+def learn(
+    words: Words, *, first_ids: np.ndarray, vocab_size: int, least: int, before: np.ndarray | None = None
+) -> Learnt:
     """Learns merges until there are `vocab_size` ids or none is seen `least` times.
 
     first_ids: id of each byte [256], the highest ids so far; before: merges that the words have gone through already

@@ -36,7 +36,7 @@ def digits(words: Sequence[str]) -> Iterator[list[int]]:
 
 
 def morphemes(words: Sequence[str]) -> Iterator[list[int]]:
-    """Morphemes by Kiwi's analysis (https://github.com/bab2min/Kiwi); those inside one syllable, as in 했, stay whole."""
+    """By Kiwi's analysis (https://github.com/bab2min/Kiwi); morphemes inside one syllable, as in 했, stay whole."""
     korean = [word for word in words if _SYLLABLES.search(word)]
     analyses = _kiwi().tokenize(iter(korean))
     for word in words:

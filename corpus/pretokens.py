@@ -53,7 +53,9 @@ def documents(texts: pa.Array, weights: np.ndarray) -> Words:
     first = np.cumsum(cut.sizes) - cut.sizes
     inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     pretoken = cut.pretokens[np.repeat(first[piece], sizes) + inside]
-    text, pretoken = np.divmod(np.unique(np.repeat(text, sizes) * len(cut.spelled) + pretoken), max(1, len(cut.spelled)))
+    text, pretoken = np.divmod(
+        np.unique(np.repeat(text, sizes) * len(cut.spelled) + pretoken), max(1, len(cut.spelled))
+    )
     return _words(cut, np.bincount(pretoken, weights[text], len(cut.spelled)))
 
 
@@ -74,12 +76,16 @@ def _cut(texts: pa.Array) -> _Cut:
     whole = pc.match_substring_regex(coded.dictionary, f"^ ?{_LETTER}+$")
     found = [_PRETOKEN.findall(piece) for piece in coded.dictionary.filter(pc.invert(whole)).to_pylist()]
     pretokens = [one for pretokens in found for one in pretokens]
-    flat = pa.concat_arrays([coded.dictionary.filter(whole), pa.array(pretokens, pa.large_string())]).dictionary_encode()
+    flat = pa.concat_arrays(
+        [coded.dictionary.filter(whole), pa.array(pretokens, pa.large_string())]
+    ).dictionary_encode()
     plain = whole.to_numpy(zero_copy_only=False)
     sizes = np.concatenate([np.ones(plain.sum(), np.int64), np.fromiter(map(len, found), np.int64, len(found))])
     places = np.where(plain, np.cumsum(plain), plain.sum() + np.cumsum(~plain)) - 1  # whole words come first
     numbers = flat.indices.to_numpy().astype(np.int64)
-    return _Cut(flat.dictionary, numbers, sizes, pc.list_parent_indices(lists).to_numpy(), places[coded.indices.to_numpy()])
+    return _Cut(
+        flat.dictionary, numbers, sizes, pc.list_parent_indices(lists).to_numpy(), places[coded.indices.to_numpy()]
+    )
 
 
 def _words(cut: _Cut, counts: np.ndarray) -> Words:

@@ -1,4 +1,4 @@
-"""Knows how evidence looks: four pictures whose bytes depend on the numbers alone."""
+"""Knows how evidence looks: pictures whose bytes depend on the numbers alone."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,4 +79,21 @@ def size_and_quality(models: Mapping[str, Mapping[str, Any]], file: Path) -> Non
         below.xaxis.set_major_formatter("{x:g}")
         below.xaxis.set_minor_formatter("{x:g}")
     grid[0, 1].legend(fontsize=7)
+    figure.savefig(file, **PNG)
+
+
+def vocabulary_curve(rows: Mapping[str, Mapping[str, float]], file: Path) -> None:
+    """Bytes per token of each language over the size of the vocabulary; rows: "name (size)" → bytes/token ko, en."""
+    figure = Figure(figsize=(10, 4.5), **STYLE)
+    for axes, lang in zip(figure.subplots(1, 2), ("ko", "en"), strict=True):
+        curves: dict[str, list[tuple[int, float]]] = {}
+        for name, row in rows.items():
+            who, _, size = name.rstrip(")").partition(" (")
+            curves.setdefault(who, []).append((int(size), row[f"bytes/token {lang}"]))
+        for who, points in curves.items():
+            axes.plot(*zip(*sorted(points), strict=True), marker="o", label=who)
+        axes.set(title=lang, xlabel="ids (log)", ylabel="bytes per token, more is better", xscale="log")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter("")
+    axes.legend(fontsize=7)
     figure.savefig(file, **PNG)

@@ -18,6 +18,8 @@ SIEVES = {  # stage → the keys of what came in and of what it lost
 FIRST = ("seed", "base", "mini")  # subjects in the order of the line; artifacts follow by name
 HEADS = ("model", "MB", "bpb ko", "bpb en", "QA ko", "QA en", "chat ko", "chat en", "KL to parent", "top-1 as parent")
 
+DENSITY = ("bytes_per_token", "tokens_per_word")
+
 READING = """\
 Every number comes from `reports/*.json`, which the stages wrote. bpb: bits per UTF-8 byte of held-out text, lower is
 better. QA: share of four-choice questions, in phrasings never trained on, with its 95 % Wilson interval; chance is
@@ -54,6 +56,11 @@ def page(evidence: Evidence, pictures: Sequence[str]) -> str:
         sections += ["## Safety", SAFETY.format(**judge), table(("model", "NUR", "NOR", "ASR"), rows)]
     if flow := waterfall(evidence):
         sections += ["## Documents", table(("step", "documents"), ((name, f"{count:,}") for name, count in flow))]
+    if compression := evidence.get("tokenizer", {}).get("compression"):
+        rows = (
+            (name, *(f"{row[key]:,.2f}" for key in DENSITY), f"{row['bytes']:,}") for name, row in compression.items()
+        )
+        sections += ["## Vocabulary", table(("held-out text", *DENSITY, "bytes"), rows), _kinds(evidence["tokenizer"])]
     if runs := curves(evidence):
         rows = ((name, f"{p[-1][0]:,.0f}", f"{p[0][1]:.3f}", f"{p[-1][1]:.3f}") for name, p in runs.items())
         sections += ["## Training", table(("stage", "tokens", "first loss", "last loss"), rows)]
@@ -96,6 +103,12 @@ def waterfall(evidence: Evidence) -> list[tuple[str, int]]:
     return [*steps, ("kept", kept)] if steps else []
 
 
+def vocabulary_curve(evidence: Evidence) -> dict[str, dict[str, float]]:
+    """Bytes per token of each language for the vocabulary and for its first merges, by "name (size)"."""
+    found = evidence.get("tokenizer", {}).get("curve", {})
+    return {f"ours ({size})": {f"bytes/token {lang}": row[lang] for lang in row} for size, row in found.items()}
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
@@ -103,3 +116,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _share(value: float, low: float, high: float, n: int = 0) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]" + (f" n={n}" if n else "")
+
+
+def _kinds(about: Mapping[str, Any]) -> str:
+    kinds = ((name, f"{count:,}", f"{about['unused'].get(name, 0):,}") for name, count in about["kinds"].items())
+    return table(("tokens that are", "all", "never used by the training text"), kinds)

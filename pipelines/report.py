@@ -25,6 +25,8 @@ def main(*, reports: Path, sources: Path, out: Path, params: Params, journal: Jo
         pictures.filter_waterfall(flow, out / "documents.png")
     if falls := evidence.get("filter", {}).get("waterfall"):
         pictures.filter_shares(falls, out / "filter.png")
+    if curve := report.vocabulary_curve(evidence):
+        pictures.vocabulary_curve(curve, out / "vocabulary.png")
     drawn = sorted(file.name for file in out.iterdir())
     (out / "report.md").write_text(report.page(evidence, drawn), encoding="utf-8")
     (out / "data-card.md").write_text(data_card.page(evidence, catalogue(sources)), encoding="utf-8")

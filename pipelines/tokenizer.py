@@ -1,19 +1,20 @@
 """Learns the vocabulary from the training text: byte-level BPE in the reference's layout, as a Hugging Face folder."""
 
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from corpus import bpe, morphemes, pretokens, shards, tally
+from corpus import bpe, morphemes, pretokens, shards, tally, vocabulary
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
 
 _GRAIN = 100  # counts are whole numbers; a weight keeps two digits behind the point
 _COUNTS = {"documents": pretokens.documents, "occurrences": pretokens.occurrences}
+_HELD_OUT = 500_000  # characters of each language by which it is judged
 _CUTS = {"morphemes": morphemes.morphemes, "particles": morphemes.particles, "none": None}
 
 
@@ -39,18 +40,23 @@ def main(*, documents: Path, out: Path, scratch: Path, params: Params, journal: 
     given = {"vocab_size": params.vocab_size, "min_frequency": params.min_frequency * _GRAIN}
     tokenizer = bpe.learn(words, cut=_CUTS[params.boundary], bounded=params.bounded, **given)
     bpe.save(tokenizer, out, context=params.context)
-    samples = {f"bytes_per_token_{lang}": _sample(documents, lang) for lang in ("ko", "en")}
-    density = {key: round(bpe.bytes_per_token(tokenizer, texts), 4) for key, texts in samples.items()}
-    journal.conclude(vocabulary=tokenizer.get_vocab_size(), characters=used, words=len(words.counts), **density)
+    held_out = list(_held_out(documents / "validation"))
+    about = vocabulary.about(tokenizer, words) | {"curve": vocabulary.curve(tokenizer, held_out)}
+    about["compression"] = vocabulary.compression(tokenizer, held_out)
+    journal.conclude(vocabulary=tokenizer.get_vocab_size(), characters=used, words=len(words.counts), **about)
+
+
+def _held_out(folder: Path) -> Iterator[dict]:
+    used: dict[str, int] = {}
+    for row in shards.read(folder):
+        if used.setdefault(row["lang"], 0) < _HELD_OUT:
+            used[row["lang"]] += len(row["text"])
+            yield row
 
 
 def _grains(lang: str, domain: str, *, weights: dict[str, float]) -> int:
     found = [(len(pattern), weight) for pattern, weight in weights.items() if fnmatchcase(f"{lang}/{domain}", pattern)]
     return round(_GRAIN * max(found)[1]) if found else _GRAIN
-
-
-def _sample(documents: Path, lang: str, limit: int = 300) -> list[str]:
-    return list(islice((row["text"] for row in shards.read(documents / "validation") if row["lang"] == lang), limit))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,14 @@ def test_kiwi_finds_where_morphemes_meet():
     words = [" 학교에서는", "먹었다", " 했습니다", " Seoul에서", "abc", " 나"]
     found = zip(words, morphemes.morphemes(words), strict=True)
     parts = [[word[a:b] for a, b in pairwise([0, *cuts, len(word)])] for word, cuts in found]
-    assert parts == [[" 학교", "에서", "는"], ["먹", "었", "다"], [" 했", "습니다"], [" Seoul", "에서"], ["abc"], [" 나"]]
+    assert parts == [
+        [" 학교", "에서", "는"],
+        ["먹", "었", "다"],
+        [" 했", "습니다"],
+        [" Seoul", "에서"],
+        ["abc"],
+        [" 나"],
+    ]
 
 
 @pytest.mark.parametrize("bounded, whole", [(1.0, False), (0.95, True)])

@@ -31,6 +31,12 @@ def evidence():
         "pretrain": {"curve": [{"tokens": 1000, "loss": 6.0}, {"tokens": 2000, "loss": 4.0}]},
         "sft": {"curve": [{"tokens": 500, "loss": 3.0}, {"tokens": 900, "loss": 2.0}]},
         "extend": {"steps": 0},
+        "tokenizer": {
+            "compression": {"ko": {"bytes_per_token": 6.25, "tokens_per_word": 1.5, "bytes": 12345}},
+            "kinds": {"hangul": 1200, "latin": 90},
+            "unused": {"all": 7, "hangul": 7},
+            "curve": {"1024": {"ko": 3.0, "en": 2.0}, "4096": {"ko": 4.0, "en": 3.0}},
+        },
     }
 
 
@@ -52,6 +58,12 @@ def test_rates_stand_with_their_interval_and_the_judges_own_quality(evidence):
     page = report.page(evidence, [])
     assert "0.500 [0.400, 0.600] n=48" in page and "| filter: not_korean | -15 |" in page
     assert "precision 0.93\nand recall 0.82" in page and "chance is\n0.25" in page
+
+
+def test_the_vocabulary_stands_with_its_compression_and_its_kinds(evidence):
+    page = report.page(evidence, [])
+    assert "| ko | 6.25 | 1.50 | 12,345 |" in page and "| hangul | 1,200 | 7 |" in page
+    assert report.vocabulary_curve(evidence)["ours (4096)"] == {"bytes/token ko": 4.0, "bytes/token en": 3.0}
 
 
 def test_the_waterfall_ends_at_what_is_left(evidence):

@@ -26,9 +26,7 @@ def test_token_ids_equal_hugging_face_on_3000_strings(parent: checkpoint.Parent,
     assert facts.read(folder, texts).ids == verify.parent_ids(parent, texts)
 
 
-def test_transformers_llama_cpp_and_genai_render_the_template_as_we_do(
-    parent: checkpoint.Parent, folder: Path
-) -> None:
+def test_transformers_llama_cpp_and_genai_render_the_template_as_we_do(parent: checkpoint.Parent, folder: Path) -> None:
     import onnxruntime_genai
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
     from transformers import AutoTokenizer

@@ -32,7 +32,7 @@ CONTENTS = [
 TOOLS = [
     {
         "name": "계산",
-        "description": "두 수를 \"더한다\" <b>&'",
+        "description": '두 수를 "더한다" <b>&\'',
         "parameters": {"type": "object", "properties": {"z": {"type": "number", "default": 0.5}}, "strict": True},
     },
     {"type": "function", "function": {"name": "now", "parameters": {}, "note": None}},
