@@ -52,8 +52,8 @@ def learn(
     if not cut or bounded < 1:
         steps.append((words, size))
     for counted, upto in steps:
-        given = {"first_ids": first, "vocab_size": upto, "least": min_frequency, "before": learnt}
-        learnt = np.concatenate([learnt, merges.learn(counted, **given).merges])
+        more = merges.learn(counted, first_ids=first, vocab_size=upto, least=min_frequency, before=learnt)
+        learnt = np.concatenate([learnt, more.merges])
     return assemble(learnt, vocab_size=vocab_size)
 
 

@@ -186,7 +186,11 @@ class Local:
         if (room := self._model.context - asked) < 1:
             return Failure("too_long")
         draw = hashlib.sha256(f"{self.identity['seed']}\x1f{request.system}\x1f{request.user}".encode()).digest()
-        sampling = {"temperature": options.temperature, "top_p": options.top_p, "seed": int.from_bytes(draw[:8])}
+        sampling: dict[str, Any] = {
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "seed": int.from_bytes(draw[:8]),
+        }
         pieces = list(self._model.chat(messages, max_tokens=min(options.max_tokens, room), **sampling))
         text, finish = "".join(piece.text for piece in pieces), pieces[-1].finish_reason
         return Reply(text=text, finish=finish, prompt_tokens=asked, completion_tokens=len(pieces))

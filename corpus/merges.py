@@ -11,11 +11,27 @@ import numpy as np
 from numba import njit, types
 from numba.typed import Dict
 
+from corpus.pairs import (
+    BASE,
+    ROOM,
+    begun_lists,
+    closed_up,
+    count_of,
+    enter,
+    further,
+    key_of,
+    note,
+    place_of,
+    pop,
+    push,
+    room,
+    slot_of,
+    table,
+    wait,
+    wide,
+    without,
+)
 from corpus.pretokens import Words
-
-_BASE = np.uint64(0x9E3779B97F4A7C15)  # of the hash by which two ways to spell one token are found
-_EVER = 1 << 62
-_ROOM = 1 << 16  # elements of a growing array at first
 
 
 class Learnt(NamedTuple):
@@ -78,24 +94,6 @@ def _apply(merges, symbols, starts, lengths, sizes, hashes):
         lengths[word] = size
 
 
-class _Pairs(NamedTuple):
-    """A hash table: of each pair of ids how often it is seen, and which list it has among those that a merge begins."""
-
-    index: np.ndarray  # open addressing: number of the pair, or -1
-    size: np.ndarray  # [1]
-    keys: np.ndarray
-    seen: np.ndarray
-    lists: np.ndarray  # a number that counts only if that list says the same pair
-
-
-class _Fresh(NamedTuple):
-    """The lists that a merge begins: their pairs, their last words, and their sizes, then where the next word goes."""
-
-    pairs: np.ndarray
-    words: np.ndarray
-    spots: np.ndarray
-
-
 @njit(cache=True)
 def _learn(letters, first_ids, ends, counts, before, sizes, hashes, known, vocab_size, least):
     starts, lengths = ends[:-1].copy(), (ends[1:] - ends[:-1]).astype(np.int32)
@@ -104,35 +102,35 @@ def _learn(letters, first_ids, ends, counts, before, sizes, hashes, known, vocab
         _apply(before, symbols, starts, lengths, sizes, hashes)
     # A pair waits in a heap for its turn: (count, key, begin and end of the list of words that hold it). Every merge
     # that brings a pair makes a list of its own, as there. Pairs seen too seldom are forgotten: they seldom return.
-    pairs, made, fresh, begun = _table(_ROOM), 0, _begun(_ROOM), 0
-    events, happened = np.empty((_ROOM, 2), np.int32), 0  # (list, word)
+    pairs, made, fresh, begun = table(ROOM), 0, begun_lists(ROOM), 0
+    events, happened = np.empty((ROOM, 2), np.int32), 0  # (list, word)
     for word in range(len(starts)):
-        pairs, fresh = _room(pairs, lengths[word]), _further(fresh, begun + lengths[word])
+        pairs, fresh = room(pairs, lengths[word]), further(fresh, begun + lengths[word])
         for at in range(starts[word], starts[word] + lengths[word] - 1):
-            slot = _slot(pairs, _key(symbols[at], symbols[at + 1]))
+            slot = slot_of(pairs, key_of(symbols[at], symbols[at + 1]))
             pairs.seen[slot] += counts[word]
-            begun, _ = _note(pairs, fresh, begun, slot, word)
-    heap, waiting, listed = _wait(np.empty((_ROOM, 4), np.int64), 0, 0, pairs, fresh, begun, least)
-    lists = np.empty(listed + listed // 4 + _ROOM, np.int32)
+            begun, _ = note(pairs, fresh, begun, slot, word)
+    heap, waiting, listed = wait(np.empty((ROOM, 4), np.int64), 0, 0, pairs, fresh, begun, least)
+    lists = np.empty(listed + listed // 4 + ROOM, np.int32)
     fresh.words[:] = -1
     for word in range(len(starts)):
         for at in range(starts[word], starts[word] + lengths[word] - 1):
-            own = pairs.lists[_slot(pairs, _key(symbols[at], symbols[at + 1]))]
+            own = pairs.lists[slot_of(pairs, key_of(symbols[at], symbols[at + 1]))]
             if fresh.words[own] != word:
-                _enter(lists, fresh, own, word)
+                enter(lists, fresh, own, word)
     ids = Dict.empty(types.uint64, types.int64)
     for token in range(known):
         if sizes[token]:
             ids[hashes[token]] = token
-    merges, found = np.empty((_ROOM, 3), np.int32), np.empty(_ROOM, np.int64)
+    merges, found = np.empty((ROOM, 3), np.int32), np.empty(ROOM, np.int64)
     while known < vocab_size and waiting > 0:
         count, key, begin, end = heap[0]
         waiting -= 1
-        _pop(heap, waiting)
-        seen = _seen(pairs, key)
+        pop(heap, waiting)
+        seen = count_of(pairs, key)
         if count != seen:  # other merges took some away since it was put there
             if seen >= least:
-                _push(heap, waiting, seen, key, begin, end)
+                push(heap, waiting, seen, key, begin, end)
                 waiting += 1
             continue
         left, right = np.int32(key >> 32), np.int32(key & 0xFFFFFFFF)
@@ -141,14 +139,14 @@ def _learn(letters, first_ids, ends, counts, before, sizes, hashes, known, vocab
             ids[code], sizes[known], hashes[known] = known, sizes[left] + sizes[right], code
             known += 1
         new = np.int32(ids[code])
-        merges, found = _wide(merges, made + 1), _wide(found, made + 1)
+        merges, found = wide(merges, made + 1), wide(found, made + 1)
         merges[made, 0], merges[made, 1], merges[made, 2], found[made] = left, right, new, count
         made, begun, happened = made + 1, 0, 0
         if 8 * pairs.size[0] > 7 * len(pairs.keys):
-            pairs = _without(pairs, least)
+            pairs = without(pairs, least)
         for word in lists[begin:end]:
             more = 2 * lengths[word]
-            pairs, fresh, events = _room(pairs, more), _further(fresh, begun + more), _wide(events, happened + more)
+            pairs, fresh, events = room(pairs, more), further(fresh, begun + more), wide(events, happened + more)
             own = symbols[starts[word] : starts[word] + lengths[word]]
             at = to = 0
             while at < len(own):
@@ -158,17 +156,17 @@ def _learn(letters, first_ids, ends, counts, before, sizes, hashes, known, vocab
                     continue
                 for side in range(2):
                     if side == 0 and to > 0:
-                        gone, come = _key(own[to - 1], left), _key(own[to - 1], new)
+                        gone, come = key_of(own[to - 1], left), key_of(own[to - 1], new)
                     elif side == 1 and at + 2 < len(own):
-                        gone, come = _key(right, own[at + 2]), _key(new, own[at + 2])
+                        gone, come = key_of(right, own[at + 2]), key_of(new, own[at + 2])
                     else:
                         continue
-                    slot = pairs.index[_place(pairs, gone)]
+                    slot = pairs.table[place_of(pairs, gone)]
                     if slot >= 0:
                         pairs.seen[slot] -= counts[word]
-                    slot = _slot(pairs, come)
+                    slot = slot_of(pairs, come)
                     pairs.seen[slot] += counts[word]
-                    begun, first = _note(pairs, fresh, begun, slot, word)
+                    begun, first = note(pairs, fresh, begun, slot, word)
                     if first:
                         events[happened, 0], events[happened, 1] = pairs.lists[slot], word
                         happened += 1
@@ -177,66 +175,11 @@ def _learn(letters, first_ids, ends, counts, before, sizes, hashes, known, vocab
             lengths[word] = to
         if listed + happened > len(lists):
             symbols = _shorter(symbols, starts, lengths)
-            lists, listed = _closed_up(lists, heap[:waiting], happened, symbols, starts, lengths)
-        heap, waiting, listed = _wait(heap, waiting, listed, pairs, fresh, begun, least)
+            lists, listed = closed_up(lists, heap[:waiting], happened, symbols, starts, lengths)
+        heap, waiting, listed = wait(heap, waiting, listed, pairs, fresh, begun, least)
         for event in range(happened):
-            _enter(lists, fresh, events[event, 0], events[event, 1])
+            enter(lists, fresh, events[event, 0], events[event, 1])
     return merges[:made].copy(), found[:made].copy()
-
-
-@njit(cache=True)
-def _note(pairs, fresh, begun, slot, word):
-    """Counts a word into the pair's new list; says how many lists are begun and whether the word is new to this one."""
-    own = pairs.lists[slot]
-    if own >= begun or fresh.pairs[own] != slot:
-        own = pairs.lists[slot] = begun
-        fresh.pairs[own], fresh.words[own], fresh.spots[own] = slot, -1, 0
-        begun += 1
-    if fresh.words[own] == word:
-        return begun, False
-    fresh.words[own] = word
-    fresh.spots[own] += 1
-    return begun, True
-
-
-@njit(cache=True)
-def _wait(heap, waiting, listed, pairs, fresh, begun, least):
-    """Gives each new list its room, and its pair a place in the heap, if it is seen often enough."""
-    heap = _wide(heap, waiting + begun)
-    for own in range(begun):
-        slot, begin, end = fresh.pairs[own], listed, listed + fresh.spots[own]
-        fresh.spots[own] = -1
-        if pairs.seen[slot] >= least:
-            _push(heap, waiting, pairs.seen[slot], pairs.keys[slot], begin, end)
-            fresh.spots[own], waiting, listed = begin, waiting + 1, end
-    return heap, waiting, listed
-
-
-@njit(cache=True)
-def _enter(lists, fresh, own, word):
-    if fresh.spots[own] >= 0:
-        lists[fresh.spots[own]] = word
-        fresh.spots[own] += 1
-        fresh.words[own] = word
-
-
-@njit(cache=True)
-def _closed_up(lists, heap, more, symbols, starts, lengths):
-    """The lists without gaps and without words that have lost the pair, where they end, and room for `more` words."""
-    end = 0
-    for row in np.argsort(heap[:, 2]):
-        begin, left, right = end, heap[row, 1] >> 32, heap[row, 1] & 0xFFFFFFFF
-        for word in lists[heap[row, 2] : heap[row, 3]]:
-            own = symbols[starts[word] : starts[word] + lengths[word]]
-            for at in range(len(own) - 1):
-                if own[at] == left and own[at + 1] == right:
-                    lists[end] = word
-                    end += 1
-                    break
-        heap[row, 2], heap[row, 3] = begin, end
-    closed = np.empty(end + end // 2 + more, np.int32)
-    closed[:end] = lists[:end]
-    return closed, end
 
 
 @njit(cache=True)
@@ -250,124 +193,7 @@ def _shorter(symbols, starts, lengths):
 
 
 @njit(cache=True)
-def _key(left, right):
-    return np.int64(left) << 32 | np.int64(right)
-
-
-@njit(cache=True)
-def _table(room):
-    size = 1
-    while size < 2 * room:
-        size *= 2
-    keys, seen, lists = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
-    return _Pairs(np.full(size, -1, np.int32), np.zeros(1, np.int64), keys, seen, lists)
-
-
-@njit(cache=True)
-def _place(pairs, key):
-    """Where in the index the pair is, or would be."""
-    mixed, mask = np.uint64(key) * _BASE, np.uint64(len(pairs.index) - 1)
-    at = (mixed ^ mixed >> np.uint64(32)) & mask
-    while pairs.index[at] >= 0 and pairs.keys[pairs.index[at]] != key:
-        at = (at + np.uint64(1)) & mask
-    return at
-
-
-@njit(cache=True)
-def _seen(pairs, key):
-    slot = pairs.index[_place(pairs, key)]
-    return pairs.seen[slot] if slot >= 0 else 0
-
-
-@njit(cache=True)
-def _slot(pairs, key):
-    """The pair's number, a new one if it has none."""
-    place = _place(pairs, key)
-    slot = pairs.index[place]
-    if slot < 0:
-        slot = np.int32(pairs.size[0])
-        pairs.size[0] += 1
-        pairs.index[place], pairs.keys[slot], pairs.seen[slot], pairs.lists[slot] = slot, key, 0, 0
-    return slot
-
-
-@njit(cache=True)
-def _room(pairs, more):
-    """The table, or a copy with room for `more` pairs."""
-    if pairs.size[0] + more <= len(pairs.keys):
-        return pairs
-    return _moved(pairs, _table(max(pairs.size[0] + more, len(pairs.keys) * 3 // 2)), -_EVER)
-
-
-@njit(cache=True)
-def _without(pairs, least):
-    """The table without the pairs that are seen less than `least` times; their numbers change."""
-    kept = (pairs.seen[: pairs.size[0]] >= least).sum()
-    return _moved(pairs, _table(max(_ROOM, kept * 3 // 2)), least)
-
-
-@njit(cache=True)
-def _moved(pairs, table, least):
-    for old in range(pairs.size[0]):
-        if pairs.seen[old] >= least:
-            slot = _slot(table, pairs.keys[old])
-            table.seen[slot], table.lists[slot] = pairs.seen[old], pairs.lists[old]
-    return table
-
-
-@njit(cache=True)
-def _begun(room):
-    return _Fresh(np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int64))
-
-
-@njit(cache=True)
-def _further(fresh, least):
-    if least <= len(fresh.pairs):
-        return fresh
-    return _Fresh(_wide(fresh.pairs, least), _wide(fresh.words, least), _wide(fresh.spots, least))
-
-
-@njit(cache=True)
-def _wide(rows, least):
-    """The array, or a copy with room for `least` rows and more."""
-    if least <= len(rows):
-        return rows
-    wider = np.empty((max(least, 2 * len(rows)),) + rows.shape[1:], rows.dtype)  # noqa: RUF005 (numba)
-    wider[: len(rows)] = rows
-    return wider
-
-
-@njit(cache=True)
 def _joined(left, right, size):
     for _ in range(size):
-        left *= _BASE
+        left *= BASE
     return left + right
-
-
-@njit(cache=True)
-def _before(count, key, row):
-    return count > row[0] or (count == row[0] and key < row[1])
-
-
-@njit(cache=True)
-def _push(heap, size, count, key, begin, end):
-    at = size
-    while at > 0 and _before(count, key, heap[(at - 1) // 2]):
-        heap[at] = heap[(at - 1) // 2]
-        at = (at - 1) // 2
-    heap[at, 0], heap[at, 1], heap[at, 2], heap[at, 3] = count, key, begin, end
-
-
-@njit(cache=True)
-def _pop(heap, size):
-    """Removes the first of size + 1 rows."""
-    count, key, begin, end = heap[size]
-    at, child = 0, 1
-    while child < size:
-        if child + 1 < size and _before(heap[child + 1, 0], heap[child + 1, 1], heap[child]):
-            child += 1
-        if _before(count, key, heap[child]):
-            break
-        heap[at] = heap[child]
-        at, child = child, 2 * child + 1
-    heap[at, 0], heap[at, 1], heap[at, 2], heap[at, 3] = count, key, begin, end

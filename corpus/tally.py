@@ -23,7 +23,7 @@ _SCHEMA = pa.schema([("word", pa.large_binary()), ("count", pa.int64())])
 class Recipe(NamedTuple):
     """What counts, and how much: a text weighs what `weigh` says of its language and domain, a whole number ≥ 0."""
 
-    count: Count
+    measure: Count
     weigh: Callable[[str, str], int]
     most: int  # characters of each language, from the folder's beginning
 
@@ -88,7 +88,7 @@ def _count_shard(task: tuple[Path, dict[str, int]], *, recipe: Recipe, out: Path
     cells = zip(langs[taken], domains[taken], strict=True)
     weights = np.fromiter((recipe.weigh(lang, domain) for lang, domain in cells), np.float64, taken.sum())
     file = out / f"{path.stem}.arrow"
-    write(file, recipe.count(rows["text"].filter(pa.array(taken)).combine_chunks(), weights))
+    write(file, recipe.measure(rows["text"].filter(pa.array(taken)).combine_chunks(), weights))
     return file
 
 

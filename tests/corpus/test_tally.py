@@ -25,7 +25,7 @@ def weigh(lang, domain, *, law=3):
 
 
 def counted(folder, scratch, **changed):
-    recipe = tally.Recipe(**{"count": pretokens.occurrences, "weigh": weigh, "most": 1 << 40} | changed)
+    recipe = tally.Recipe(**{"measure": pretokens.occurrences, "weigh": weigh, "most": 1 << 40} | changed)
     words, used = tally.of_folder(folder, recipe, scratch=scratch)
     return {word.as_py().decode(): int(count) for word, count in zip(words.spelled, words.counts, strict=True)}, used
 
