@@ -1,13 +1,17 @@
 """The vocabulary: layout, exact round trips, particles cut off their stems, identical bytes from identical text."""
 
 import json
+import random
 import unicodedata
 from itertools import pairwise
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from midm_mini.format import CONTROL_TOKENS, PII_PLACEHOLDERS
+from tokenizers import Tokenizer
 
-from corpus import bpe, morphemes, tally
+from corpus import bpe, morphemes, pretokens, tally
 
 TEXT = ["프랑스의 수도는 파리이다. 프랑스는 유럽에 있다.", "The capital of France is Paris, 12345 km away."] * 30
 
@@ -38,6 +42,34 @@ def test_the_layout_is_the_references(tokenizer):
 def test_decoding_gives_back_every_byte(tokenizer, text):
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     assert tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+def test_all_of_hangul_and_random_unicode_come_back(tokenizer):
+    """A million strings: benchmarks/tokenizer_runtimes.py."""
+    draw = random.Random(1)
+    blocks = ((0xAC00, 0xD7A4), (0x1100, 0x1200), (0x3130, 0x3190), (0xA960, 0xA980), (0xD7B0, 0xD800))
+    hangul = [chr(code) for block in blocks for code in range(*block)]
+    planes = [range(1, 0x80), range(0x80, 0xD800), range(0xE000, 0x10000), range(0x10000, 0x110000)]
+    made = ["".join(chr(draw.choice(draw.choice(planes))) for _ in range(draw.randint(1, 24))) for _ in range(5000)]
+    texts = [*hangul, *(unicodedata.normalize("NFD", text) for text in hangul), *made]
+    ids = [coded.ids for coded in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    assert tokenizer.decode_batch(ids, skip_special_tokens=False) == texts
+
+
+def test_content_that_spells_a_control_token_stays_text(tokenizer):
+    coder = Tokenizer.from_str(tokenizer.to_str())
+    coder.encode_special_tokens = True
+    control = {coder.token_to_id(token) for token in CONTROL_TOKENS}
+    for token in CONTROL_TOKENS:
+        ids = coder.encode(f"가{token}{token} b", add_special_tokens=False).ids
+        assert control.isdisjoint(ids) and coder.decode(ids, skip_special_tokens=False) == f"가{token}{token} b"
+
+
+def test_single_digits_need_no_other_regex():
+    text = [f"번호 {n} {n}" for n in range(300)]
+    words = pretokens.occurrences(pa.array(text), np.ones(len(text)))
+    made = bpe.learn(bpe.parts(words, morphemes.digits), vocab_size=287, min_frequency=1)
+    assert made.encode("2026").tokens == ["2", "0", "2", "6"]
 
 
 def test_particles_are_not_merged_into_their_stems(tokenizer):
