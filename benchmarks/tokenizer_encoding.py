@@ -2,7 +2,7 @@
 
     python -m benchmarks.tokenizer_encoding --data ../shared/data --tokenizer "/tmp/vocabularies/ours (131384)"
 
-Ours encodes each distinct word of a batch once, as the stage `tokenize` does; Hugging Face is the tokenizers library;
+Ours is the tokenizers library, by which the stage `tokenize` and the runtime encode, one text at a time and in batches;
 tiktoken is given our merges and regex, llama.cpp our GGUF file; rs-bpe cannot load a
 vocabulary and encodes with its own o200k.
 """
@@ -20,7 +20,6 @@ from midm_mini.onnx_backend import BYTE_OF
 
 from benchmarks import _frame
 from benchmarks.tokenizer_runtimes import exported
-from corpus import encoding
 from corpus.pretokens import PRETOKENIZER
 from corpus.reading import read_file
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 GOAL = "none set: MB of UTF-8 per second beside encoders of tiktoken's class"
 SOURCES = {"ko": "kowiki", "en": "enwiki"}
-CHARACTERS, BATCH = 4_000_000, 1024  # of text, and documents at once as in the profiles
+CHARACTERS = 4_000_000
 Encode = Callable[[list[str]], Any]
 
 
@@ -75,9 +74,8 @@ def encoders(folder: Path, scratch: Path) -> dict[str, Encode]:
     theirs = tiktoken.Encoding("ours", pat_str=PRETOKENIZER, mergeable_ranks=ranks(coder), special_tokens={})
     o200k = openai.o200k_base()
     return {
-        "ours": lambda texts: [encoding.encode(coder, texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)],
-        "Hugging Face, in batches": lambda texts: coder.encode_batch_fast(texts, add_special_tokens=False),
-        "Hugging Face, one by one": lambda texts: [coder.encode(text, add_special_tokens=False) for text in texts],
+        "ours, in batches": lambda texts: coder.encode_batch_fast(texts, add_special_tokens=False),
+        "ours, one by one": lambda texts: [coder.encode(text, add_special_tokens=False) for text in texts],
         "tiktoken, our vocabulary": lambda texts: [theirs.encode_ordinary(text) for text in texts],
         "llama.cpp, our vocabulary": lambda texts: [backend.encode(text, special=False) for text in texts],
         "rs-bpe, o200k": lambda texts: [o200k.encode(text) for text in texts],

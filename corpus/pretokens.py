@@ -40,24 +40,26 @@ Count = Callable[[pa.Array, np.ndarray], Words]  # texts and their whole weights
 
 def occurrences(texts: pa.Array, weights: np.ndarray) -> Words:
     """Every time that a pretoken stands in a text counts that text's weight."""
-    own = cut(texts)
-    times = np.bincount(own.pieces, weights[own.texts], len(own.sizes))
-    return _words(own, np.bincount(own.pretokens, np.repeat(times, own.sizes), len(own.spelled)))
+    cut = _cut(texts)
+    times = np.bincount(cut.pieces, weights[cut.texts], len(cut.sizes))
+    return _words(cut, np.bincount(cut.pretokens, np.repeat(times, cut.sizes), len(cut.spelled)))
 
 
 def documents(texts: pa.Array, weights: np.ndarray) -> Words:
     """Every text in which a pretoken stands counts once: what one author repeats says little of the next one's text."""
-    own = cut(texts)
-    text, piece = np.divmod(np.unique(own.texts * len(own.sizes) + own.pieces), max(1, len(own.sizes)))
-    pretoken = own.pretokens[stretches(own.sizes, piece)]
-    pairs = np.unique(np.repeat(text, own.sizes[piece]) * len(own.spelled) + pretoken)
-    text, pretoken = np.divmod(pairs, max(1, len(own.spelled)))
-    return _words(own, np.bincount(pretoken, weights[text], len(own.spelled)))
+    cut = _cut(texts)
+    text, piece = np.divmod(np.unique(cut.texts * len(cut.sizes) + cut.pieces), max(1, len(cut.sizes)))
+    sizes = cut.sizes[piece]
+    first = np.cumsum(cut.sizes) - cut.sizes
+    inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    pretoken = cut.pretokens[np.repeat(first[piece], sizes) + inside]
+    text, pretoken = np.divmod(
+        np.unique(np.repeat(text, sizes) * len(cut.spelled) + pretoken), max(1, len(cut.spelled))
+    )
+    return _words(cut, np.bincount(pretoken, weights[text], len(cut.spelled)))
 
 
-class Cut(NamedTuple):
-    """Texts as pieces, one after another, pieces as pretokens."""
-
+class _Cut(NamedTuple):
     spelled: pa.Array  # distinct pretokens
     pretokens: np.ndarray  # numbers of the distinct pieces' pretokens, piece after piece
     sizes: np.ndarray  # how many each piece has
@@ -65,14 +67,7 @@ class Cut(NamedTuple):
     pieces: np.ndarray
 
 
-def stretches(sizes: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Places of the chosen stretches' elements in a row of stretches of these sizes."""
-    own = sizes[chosen]
-    return np.repeat((np.cumsum(sizes) - sizes)[chosen] - (np.cumsum(own) - own), own) + np.arange(own.sum())
-
-
-def cut(texts: pa.Array) -> Cut:
-    """Cuts texts, none of which holds U+0000."""
+def _cut(texts: pa.Array) -> _Cut:
     marked = texts.cast(pa.large_string())
     for before, after in _ENDS:
         marked = pc.replace_substring_regex(marked, f"({before})({after})", rf"\1{_CUT}\2")
@@ -88,10 +83,10 @@ def cut(texts: pa.Array) -> Cut:
     sizes = np.concatenate([np.ones(plain.sum(), np.int64), np.fromiter(map(len, found), np.int64, len(found))])
     places = np.where(plain, np.cumsum(plain), plain.sum() + np.cumsum(~plain)) - 1  # whole words come first
     numbers = flat.indices.to_numpy().astype(np.int64)
-    return Cut(
+    return _Cut(
         flat.dictionary, numbers, sizes, pc.list_parent_indices(lists).to_numpy(), places[coded.indices.to_numpy()]
     )
 
 
-def _words(cut: Cut, counts: np.ndarray) -> Words:
+def _words(cut: _Cut, counts: np.ndarray) -> Words:
     return Words(cut.spelled.cast(pa.large_binary()), counts.astype(np.int64))
