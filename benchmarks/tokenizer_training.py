@@ -1,8 +1,8 @@
 """Measures how long, and in how much memory, 131,384 ids are learnt: ours beside the Hugging Face trainer fed plainly.
 
-    python -m benchmarks.tokenizer_training --text artifacts/filter/kept [--copies 8]
+    python -m benchmarks.tokenizer_training --text artifacts/filter/kept [--copies 8] [--cores 2]
 
-Both read the same shards on two cores, cut the same pretokens and learn without weights, so the merges must be equal.
+Both read the same shards on the same cores, cut the same pretokens and learn without weights: merges must be equal.
 Copies are written down before: in each one word of twenty (by seed) has its letters in another order, or a copy would
 only raise counts.
 """
@@ -25,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--as", dest="who", choices=("ours", "theirs"))
     flags = parser.parse_args()
     if flags.who:
@@ -36,14 +37,15 @@ def main() -> None:
         count = shards.write(Path(folder), documents(flags.text, flags.copies))
         size = sum(len(row["text"].encode()) for row in shards.read(Path(folder))) / 1e6
         command = [_frame.PYTHON, "-m", "benchmarks.tokenizer_training", "--text", folder, "--as"]
-        runs = {who: _frame.measure([*command, who], cwd=_frame.ROOT, cores=2) for who in ("ours", "theirs")}
-    about = {"MB": round(size), "documents": count}
+        runs = {who: _frame.measure([*command, who], cwd=_frame.ROOT, cores=flags.cores) for who in ("ours", "theirs")}
+    about = {"MB": round(size), "documents": count, "cores": flags.cores}
     rows = [
         {"who": who, **about, "seconds": run.seconds, "cpu_seconds": run.cpu_seconds, "peak_mib": run.peak_mib}
         for who, run in runs.items()
     ]
     ratio = {
         "time": runs["ours"].seconds / runs["theirs"].seconds,
+        "cpu": runs["ours"].cpu_seconds / runs["theirs"].cpu_seconds,
         "memory": runs["ours"].peak_mib / runs["theirs"].peak_mib,
         "merges equal": float(runs["ours"].output == runs["theirs"].output),
     }
