@@ -44,20 +44,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     flags = parser.parse_args()
     flags.kept.mkdir(parents=True, exist_ok=True)
-    with _frame.workspace(_frame.ROOT / "data/sample/text", profile="demo") as folder:
-        for name in DATA:
-            _frame.stage(name, folder)
-        for seed in flags.seeds:
-            for way in flags.ways:
-                file = flags.kept / f"{way}, {seed}.json"
-                if not file.exists():
-                    found = trained(folder, WAYS[way], seed, flags.threads)
-                    file.write_text(json.dumps({"who": f"{way}, seed {seed}", **found}), encoding="utf-8")
-                print(file.read_text(encoding="utf-8"), flush=True)
-    runs = {
-        way: [json.loads((flags.kept / f"{way}, {seed}.json").read_text()) for seed in flags.seeds]
-        for way in flags.ways
-    }
+    missing = [(seed, way) for seed in flags.seeds for way in flags.ways if not kept(flags.kept, way, seed).exists()]
+    if missing:
+        with _frame.workspace(_frame.ROOT / "data/sample/text", profile="demo") as folder:
+            for name in DATA:
+                _frame.stage(name, folder)
+            for seed, way in missing:
+                row = {"who": f"{way}, seed {seed}", **trained(folder, WAYS[way], seed, flags.threads)}
+                kept(flags.kept, way, seed).write_text(json.dumps(row), encoding="utf-8")
+                print(row, flush=True)
+    runs = {way: [json.loads(kept(flags.kept, way, seed).read_text()) for seed in flags.seeds] for way in flags.ways}
     rows = [row for found in runs.values() for row in found] + [
         {"who": way, **summary(found)} for way, found in runs.items()
     ]
@@ -67,6 +63,11 @@ def main() -> None:
         low, middle, high = interval([row["bpb"] - base for row, base in zip(runs[way], plain, strict=True)])
         ratio |= {f"{way} - plain 4096": middle, f"{way} - plain 4096, low": low, f"{way} - plain 4096, high": high}
     _frame.report("tokenizer_quality", goal=GOAL, rows=rows, ratio=ratio)
+
+
+def kept(folder: Path, way: str, seed: int) -> Path:
+    """Where a finished training's row lies."""
+    return folder / f"{way}, {seed}.json"
 
 
 def trained(folder: Path, way: dict[str, Any], seed: int, threads: int) -> dict[str, Any]:
