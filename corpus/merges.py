@@ -74,14 +74,14 @@ def _apply(merges, symbols, starts, lengths, sizes, hashes):
     ranks = Dict.empty(types.int64, types.int64)
     for rank in range(len(merges)):
         left, right, new = merges[rank]
-        ranks[np.int64(left) << 32 | np.int64(right)] = rank
+        ranks[key_of(left, right)] = rank
         sizes[new], hashes[new] = sizes[left] + sizes[right], _joined(hashes[left], hashes[right], sizes[right])
     for word in range(len(starts)):
         own, size = symbols[starts[word] : starts[word] + lengths[word]], lengths[word]
         while True:
             first = len(merges)
             for at in range(size - 1):
-                first = min(first, ranks.get(np.int64(own[at]) << 32 | np.int64(own[at + 1]), first))
+                first = min(first, ranks.get(key_of(own[at], own[at + 1]), first))
             if first == len(merges):
                 break
             left, right, new = merges[first]
@@ -102,27 +102,13 @@ def _learn(letters, first_ids, ends, counts, before, sizes, hashes, known, vocab
         _apply(before, symbols, starts, lengths, sizes, hashes)
     # A pair waits in a heap for its turn: (count, key, begin and end of the list of words that hold it). Every merge
     # that brings a pair makes a list of its own, as there. Pairs seen too seldom are forgotten: they seldom return.
-    pairs, made, fresh, begun = table(ROOM), 0, begun_lists(ROOM), 0
-    events, happened = np.empty((ROOM, 2), np.int32), 0  # (list, word)
-    for word in range(len(starts)):
-        pairs, fresh = room(pairs, lengths[word]), further(fresh, begun + lengths[word])
-        for at in range(starts[word], starts[word] + lengths[word] - 1):
-            slot = slot_of(pairs, key_of(symbols[at], symbols[at + 1]))
-            pairs.seen[slot] += counts[word]
-            begun, _ = note(pairs, fresh, begun, slot, word)
-    heap, waiting, listed = wait(np.empty((ROOM, 4), np.int64), 0, 0, pairs, fresh, begun, least)
-    lists = np.empty(listed + listed // 4 + ROOM, np.int32)
-    fresh.words[:] = -1
-    for word in range(len(starts)):
-        for at in range(starts[word], starts[word] + lengths[word] - 1):
-            own = pairs.lists[slot_of(pairs, key_of(symbols[at], symbols[at + 1]))]
-            if fresh.words[own] != word:
-                enter(lists, fresh, own, word)
+    pairs, fresh, heap, waiting, lists, listed = _begin(symbols, starts, lengths, counts, least)
     ids = Dict.empty(types.uint64, types.int64)
     for token in range(known):
         if sizes[token]:
             ids[hashes[token]] = token
-    merges, found = np.empty((ROOM, 3), np.int32), np.empty(ROOM, np.int64)
+    merges, found, made = np.empty((ROOM, 3), np.int32), np.empty(ROOM, np.int64), 0
+    events = np.empty((ROOM, 2), np.int32)  # (list, word)
     while known < vocab_size and waiting > 0:
         count, key, begin, end = heap[0]
         waiting -= 1
@@ -141,38 +127,17 @@ def _learn(letters, first_ids, ends, counts, before, sizes, hashes, known, vocab
         new = np.int32(ids[code])
         merges, found = wide(merges, made + 1), wide(found, made + 1)
         merges[made, 0], merges[made, 1], merges[made, 2], found[made] = left, right, new, count
-        made, begun, happened = made + 1, 0, 0
+        made += 1
         if 8 * pairs.size[0] > 7 * len(pairs.keys):
             pairs = without(pairs, least)
+        begun = happened = 0
         for word in lists[begin:end]:
             more = 2 * lengths[word]
             pairs, fresh, events = room(pairs, more), further(fresh, begun + more), wide(events, happened + more)
             own = symbols[starts[word] : starts[word] + lengths[word]]
-            at = to = 0
-            while at < len(own):
-                if at + 1 == len(own) or own[at] != left or own[at + 1] != right:
-                    own[to] = own[at]
-                    at, to = at + 1, to + 1
-                    continue
-                for side in range(2):
-                    if side == 0 and to > 0:
-                        gone, come = key_of(own[to - 1], left), key_of(own[to - 1], new)
-                    elif side == 1 and at + 2 < len(own):
-                        gone, come = key_of(right, own[at + 2]), key_of(new, own[at + 2])
-                    else:
-                        continue
-                    slot = pairs.table[place_of(pairs, gone)]
-                    if slot >= 0:
-                        pairs.seen[slot] -= counts[word]
-                    slot = slot_of(pairs, come)
-                    pairs.seen[slot] += counts[word]
-                    begun, first = note(pairs, fresh, begun, slot, word)
-                    if first:
-                        events[happened, 0], events[happened, 1] = pairs.lists[slot], word
-                        happened += 1
-                own[to] = new
-                at, to = at + 2, to + 1
-            lengths[word] = to
+            lengths[word], begun, happened = _merge(
+                own, left, right, new, word, counts[word], pairs, fresh, begun, events, happened
+            )
         if listed + happened > len(lists):
             symbols = _shorter(symbols, starts, lengths)
             lists, listed = closed_up(lists, heap[:waiting], happened, symbols, starts, lengths)
@@ -180,6 +145,57 @@ def _learn(letters, first_ids, ends, counts, before, sizes, hashes, known, vocab
         for event in range(happened):
             enter(lists, fresh, events[event, 0], events[event, 1])
     return merges[:made].copy(), found[:made].copy()
+
+
+@njit(cache=True)
+def _begin(symbols, starts, lengths, counts, least):
+    """The pairs that the words hold, each waiting with its list; read twice, for these lists are the longest."""
+    pairs, fresh, begun = table(ROOM), begun_lists(ROOM), 0
+    for word in range(len(starts)):
+        pairs, fresh = room(pairs, lengths[word]), further(fresh, begun + lengths[word])
+        for at in range(starts[word], starts[word] + lengths[word] - 1):
+            slot = slot_of(pairs, key_of(symbols[at], symbols[at + 1]))
+            pairs.seen[slot] += counts[word]
+            begun, _ = note(pairs, fresh, begun, slot, word)
+    heap, waiting, listed = wait(np.empty((ROOM, 4), np.int64), 0, 0, pairs, fresh, begun, least)
+    lists = np.empty(listed + listed // 4 + ROOM, np.int32)
+    fresh.words[:] = -1
+    for word in range(len(starts)):
+        for at in range(starts[word], starts[word] + lengths[word] - 1):
+            own = pairs.lists[slot_of(pairs, key_of(symbols[at], symbols[at + 1]))]
+            if fresh.words[own] != word:
+                enter(lists, fresh, own, word)
+    return pairs, fresh, heap, waiting, lists, listed
+
+
+@njit(cache=True)
+def _merge(own, left, right, new, word, count, pairs, fresh, begun, events, happened):
+    """Merges a word's symbols in place and counts the pairs that go and come; how many are left, begun, happened."""
+    at = to = 0
+    while at < len(own):
+        if at + 1 == len(own) or own[at] != left or own[at + 1] != right:
+            own[to] = own[at]
+            at, to = at + 1, to + 1
+            continue
+        for side in range(2):
+            if side == 0 and to > 0:
+                gone, come = key_of(own[to - 1], left), key_of(own[to - 1], new)
+            elif side == 1 and at + 2 < len(own):
+                gone, come = key_of(right, own[at + 2]), key_of(new, own[at + 2])
+            else:
+                continue
+            slot = pairs.table[place_of(pairs, gone)]
+            if slot >= 0:
+                pairs.seen[slot] -= count
+            slot = slot_of(pairs, come)
+            pairs.seen[slot] += count
+            begun, first = note(pairs, fresh, begun, slot, word)
+            if first:
+                events[happened, 0], events[happened, 1] = pairs.lists[slot], word
+                happened += 1
+        own[to] = new
+        at, to = at + 2, to + 1
+    return to, begun, happened
 
 
 @njit(cache=True)
