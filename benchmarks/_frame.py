@@ -5,12 +5,13 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,13 +77,10 @@ def measure(command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None 
 @contextmanager
 def workspace(text: Path, *, profile: str = "laptop") -> Iterator[Path]:
     """A folder outside the clone where our stages run as the plan says, on `text` and with a profile's numbers."""
-    from ruamel.yaml import YAML
-
     with tempfile.TemporaryDirectory(prefix="openmidm-bench-") as name:
-        folder, reader = Path(name), YAML()
-        numbers = reader.load(ROOT / "profiles" / f"{profile}.yaml")
-        numbers["ingest"]["text"] = str(text.resolve())
-        reader.dump(numbers, folder / PARAMS_FILE)
+        folder = Path(name)
+        shutil.copyfile(ROOT / "profiles" / f"{profile}.yaml", folder / PARAMS_FILE)
+        change(folder, lambda params: params["ingest"].update(text=str(text.resolve())))
         (folder / "data").symlink_to(ROOT / "data")
         yield folder
 
@@ -92,6 +90,16 @@ def numbers(file: Path) -> dict[str, Any]:
     from ruamel.yaml import YAML
 
     return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+
+
+def change(folder: Path, edit: Callable[[dict], object]) -> None:
+    """Edits the workspace's numbers."""
+    from ruamel.yaml import YAML
+
+    reader, file = YAML(), folder / PARAMS_FILE
+    numbers = reader.load(file)
+    edit(numbers)
+    reader.dump(numbers, file)
 
 
 def stage(name: str, folder: Path, *, env: Mapping[str, str] | None = None, cores: int = 0) -> Run:

@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -33,7 +33,7 @@ def main() -> None:
     flags = parser.parse_args()
     with _frame.workspace(flags.data) as curated, _frame.workspace(flags.data) as raw:
         for folder in (curated, raw) if flags.tokens else ():
-            change(folder, lambda params: params["pretrain"].update(tokens=flags.tokens))
+            _frame.change(folder, lambda params: params["pretrain"].update(tokens=flags.tokens))
         prepare(curated, raw)
         trained = {
             (name, seed): train(folder, seed, flags.threads)
@@ -58,7 +58,7 @@ def prepare(curated: Path, raw: Path) -> None:
     """Runs the data stages of both, so that both hold the same tokenizer and the same held-out tokens."""
     for name in ("ingest", "filter", "dedup", "synthesize", "mix", "tokenizer", "tokenize"):
         _frame.stage(name, curated)
-    change(raw, lambda params: params["filter"].update(stages=[]))
+    _frame.change(raw, lambda params: params["filter"].update(stages=[]))
     for name in ("ingest", "filter"):
         _frame.stage(name, raw)
     held = {row["id"] for row in shards.read(curated / "artifacts/mix/validation")}
@@ -85,7 +85,7 @@ def copies(file: Path, ids: Collection[str]) -> set[str]:
 
 def train(folder: Path, seed: int, threads: int) -> dict[str, Any]:
     """Bits per byte of the held-out text after the laptop's pretrain with this seed, and the tokens it saw."""
-    change(folder, lambda params: params["pretrain"].update(seed=seed))
+    _frame.change(folder, lambda params: params["pretrain"].update(seed=seed))
     run = _frame.stage("pretrain", folder, env={"OMP_NUM_THREADS": str(threads)})
     report, parts = (_frame.conclusion(folder, name) for name in ("pretrain", "tokenize"))
     shutil.rmtree(folder / "artifacts/pretrain")
@@ -94,16 +94,6 @@ def train(folder: Path, seed: int, threads: int) -> dict[str, Any]:
         held = parts["phases"][f"validation_{lang}"]
         bits[f"bpb_{lang}"] = report[f"loss_{lang}"] * held["tokens"] / held["bytes"] / math.log(2)
     return {"tokens": report["curve"][-1]["tokens"], **bits, "seconds": run.seconds}
-
-
-def change(folder: Path, edit: Callable[[dict], object]) -> None:
-    """Edits the workspace's numbers."""
-    from ruamel.yaml import YAML
-
-    reader, file = YAML(), folder / _frame.PARAMS_FILE
-    numbers = reader.load(file)
-    edit(numbers)
-    reader.dump(numbers, file)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from benchmarks import _frame
-from benchmarks.curation import change
 from evals import pictures
 
 GOAL = "Korean tokens: 131,384 ids <= 0.6 of o200k's, 64k <= 0.7; English: <= 1.0, 64k <= 1.04"
@@ -68,7 +67,7 @@ def make(corpus: Path, keep: Path) -> None:
     with _frame.workspace(corpus) as folder:
         prepare(folder)
         for name, way in missing.items():
-            change(folder, lambda params, way=way: params["tokenizer"].update(plan | FEW | way))
+            _frame.change(folder, lambda params, way=way: params["tokenizer"].update(plan | FEW | way))
             _frame.stage("tokenizer", folder)
             shutil.move(folder / "artifacts/tokenizer", keep / name)
 
@@ -77,8 +76,8 @@ def prepare(folder: Path) -> None:
     """Runs ingest and filter in a workspace, and gives their text to the tokenizer as phase 1."""
     for stage in ("ingest", "filter"):
         _frame.stage(stage, folder)
+    (folder / "artifacts/mix").mkdir()
     for part in ("phase1", "validation"):
-        (folder / "artifacts/mix").mkdir(exist_ok=True)
         (folder / "artifacts/mix" / part).symlink_to(folder / "artifacts/filter/kept")
 
 

@@ -16,7 +16,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks import _frame
-from benchmarks.curation import LANGUAGES, change
+from benchmarks.curation import LANGUAGES
 from evals.material import held_out_texts
 from evals.metrics import bits_per_byte
 from evals.torch_subject import TorchSubject
@@ -82,7 +82,7 @@ def trained(folder: Path, way: dict[str, Any], seed: int, threads: int) -> dict[
             share = flops(shape, 4096, plan[name]["context"]) / flops(shape, rows, plan[name]["context"])
             params[name].update(seed=seed, tokens=round(plan[name]["tokens"] * share))
 
-    change(folder, edit)
+    _frame.change(folder, edit)
     for name in ("tokenizer", "tokenize"):
         _frame.stage(name, folder)
     seconds = sum(_frame.stage(name, folder, env={"OMP_NUM_THREADS": str(threads)}).seconds for name in TRAINING)
