@@ -2,9 +2,8 @@
 
     python -m benchmarks.tokenizer_encoding --data ../shared/data --tokenizer "/tmp/vocabularies/ours (131384)"
 
-Ours is the tokenizers library, by which the stage `tokenize` and the runtime encode, one text at a time and in batches;
-tiktoken is given our merges and regex, llama.cpp our GGUF file; rs-bpe cannot load a
-vocabulary and encodes with its own o200k.
+Ours is the tokenizers library, by which the stage `tokenize` (in batches) and the runtime (one by one) encode. tiktoken
+is given our merges and regex, llama.cpp our GGUF file; rs-bpe cannot load a vocabulary and encodes with its own o200k.
 """
 
 import argparse
