@@ -53,8 +53,8 @@ def main() -> None:
     with _frame.workspace(flags.data / "corpus") as folder:
         tokenizer.prepare(folder)
         own = _frame.numbers(_frame.ROOT / "profiles/paper.yaml")["tokenizer"]
-        weigh = partial(stage._grains, weights=own["weights"])
-        recipe = tally.Recipe(stage._COUNTS[own["count"]], weigh, own["max_characters"])
+        weigh = partial(stage.grains, weights=own["weights"])
+        recipe = tally.Recipe(stage.COUNTS[own["count"]], weigh, own["max_characters"])
         words, _ = tally.of_folder(folder / "artifacts/mix/phase1", recipe, scratch=folder / "words")
     cut = remembered(words)
     rows = []

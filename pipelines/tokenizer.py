@@ -13,7 +13,7 @@ from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
 
 _GRAIN = 100  # counts are whole numbers; a weight keeps two digits behind the point
-_COUNTS = {"documents": pretokens.documents, "occurrences": pretokens.occurrences}
+COUNTS = {"documents": pretokens.documents, "occurrences": pretokens.occurrences}
 _HELD_OUT = 500_000  # characters of each language by which it is judged
 _CUTS = {"morphemes": morphemes.morphemes, "particles": morphemes.particles, "none": None}
 
@@ -32,8 +32,8 @@ class Params(StageParams):
 
 def main(*, documents: Path, out: Path, scratch: Path, params: Params, journal: Journal) -> None:
     """documents: mix folder. Learns from phase1 only, the same number of characters of each language at most."""
-    weigh = partial(_grains, weights=params.weights)
-    recipe = tally.Recipe(_COUNTS[params.count], weigh, params.max_characters)
+    weigh = partial(grains, weights=params.weights)
+    recipe = tally.Recipe(COUNTS[params.count], weigh, params.max_characters)
     words, used = tally.of_folder(documents / "phase1", recipe, scratch=scratch)
     if params.digits == "single":
         words = bpe.parts(words, morphemes.digits)
@@ -54,7 +54,8 @@ def _held_out(folder: Path) -> Iterator[dict]:
             yield row
 
 
-def _grains(lang: str, domain: str, *, weights: dict[str, float]) -> int:
+def grains(lang: str, domain: str, *, weights: dict[str, float]) -> int:
+    """What a word of such a text weighs, in hundredths."""
     found = [(len(pattern), weight) for pattern, weight in weights.items() if fnmatchcase(f"{lang}/{domain}", pattern)]
     return round(_GRAIN * max(found)[1]) if found else _GRAIN
 
