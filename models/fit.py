@@ -1,14 +1,15 @@
 """Knows how a model is trained: one loop for every phase, resumable at any kill, the objective passed in."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from models import checkpoints, kernels
-from models.shapes import Shape, shape_of
+from models.meter import Meter
+from models.optimizers import optimizers_of
+from models.shapes import shape_of
 
 if TYPE_CHECKING:
     import torch
@@ -71,10 +72,10 @@ def fit(
     accelerator = Accelerator(cpu=target.type == "cpu", mixed_precision="bf16" if target.type == "cuda" else "no")
     kernels.accelerate(model)
     on_step(0, kernels=kernels.kernels(), device=str(target))
-    optimizers = _optimizers(model, plan)
+    optimizers = optimizers_of(model, plan)
     learner, *optimizers = accelerator.prepare(_learner(model, objective), *optimizers)
     progress = _Progress.resume(model, optimizers, state, target)
-    meter = _Meter(plan, shape_of(model.config), accelerator.num_processes)
+    meter = Meter(plan.steps, plan.context, shape_of(model.config), accelerator.num_processes)
     micro = max(2, MICRO_TOKENS[target.type] // plan.context // 2 * 2)  # even: the pairs of a preference stay together
     for step in range(progress.step, plan.steps):
         batch = _share(batch_at(step, plan.batch), accelerator)
@@ -109,22 +110,6 @@ def _learner(model: "LlamaForCausalLM", objective: Objective) -> "torch.nn.Modul
             return objective(self.model, batch)
 
     return Learner()
-
-
-def _optimizers(model: "LlamaForCausalLM", plan: Plan) -> list["torch.optim.Optimizer"]:
-    """Muon on the hidden matrices and AdamW on embeddings, head and norms; or AdamW on all. No decay on vectors."""
-    import torch
-
-    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
-    matrices = [(n, w) for n, w in named if w.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n]
-    hidden = dict(matrices if plan.optimizer == "muon" else [])
-    rest = [weight for name, weight in named if name not in hidden]
-    vectors = {"params": [w for w in rest if w.ndim < 2], "weight_decay": 0.0}
-    groups: list[dict[str, Any]] = [{"params": [w for w in rest if w.ndim >= 2]}, vectors]
-    own: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
-    adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, **own)
-    muon = [torch.optim.Muon(hidden.values(), momentum=0.95, adjust_lr_fn="match_rms_adamw", **own)] if hidden else []
-    return [*muon, adamw]
 
 
 def _share(batch: Batch, ranks: Any) -> Batch:
@@ -218,23 +203,3 @@ def _restore(optimizer: Any, prefix: str, tensors: dict[str, "torch.Tensor"], de
             index, key = name[len(prefix) :].split(".", 1)
             saved["state"].setdefault(int(index), {})[key] = tensor.clone()
     optimizer.load_state_dict(saved)
-
-
-class _Meter:
-    """Speed of the whole accumulated step: tokens/s and the share of the device's matmul rate (MFU), with an ETA."""
-
-    def __init__(self, plan: Plan, shape: Shape, processes: int) -> None:
-        self.plan, self.flops = plan, shape.flops_per_token(plan.context)
-        self.peak = kernels.peak_flops() * processes
-        self.at: tuple[float, int, int] | None = None
-
-    def read(self, step: int, tokens: int) -> dict[str, float]:
-        now, before = time.perf_counter(), self.at
-        self.at = (now, tokens, step)
-        if before is None:
-            return {}
-        seconds = max(1e-9, now - before[0])
-        speed, per_step = (tokens - before[1]) / seconds, seconds / max(1, step - before[2])
-        figures = {"perf/tokens_per_s": round(speed), "perf/mfu": round(speed * self.flops / self.peak, 4)}
-        left = (self.plan.steps - step - 1) * per_step
-        return figures | {"perf/step_seconds": round(per_step, 4), "perf/eta_seconds": round(left)}

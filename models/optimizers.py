@@ -1,0 +1,25 @@
+"""Knows which optimizer moves which weight: Muon the hidden matrices, AdamW the rest."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from models.fit import Plan
+
+
+def optimizers_of(model: "LlamaForCausalLM", plan: "Plan") -> list["torch.optim.Optimizer"]:
+    """Muon on the hidden matrices and AdamW on embeddings, head and norms; or AdamW on all. No decay on vectors."""
+    import torch
+
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    matrices = [(n, w) for n, w in named if w.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n]
+    hidden = dict(matrices if plan.optimizer == "muon" else [])
+    rest = [weight for name, weight in named if name not in hidden]
+    vectors = {"params": [w for w in rest if w.ndim < 2], "weight_decay": 0.0}
+    groups: list[dict[str, Any]] = [{"params": [w for w in rest if w.ndim >= 2]}, vectors]
+    own: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
+    adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, **own)
+    muon = [torch.optim.Muon(hidden.values(), momentum=0.95, adjust_lr_fn="match_rms_adamw", **own)] if hidden else []
+    return [*muon, adamw]
