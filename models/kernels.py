@@ -1,11 +1,18 @@
-"""Knows where fast kernels come from: Liger on CUDA, plain torch elsewhere; decided here and nowhere else."""
+"""Knows where fast kernels come from: Liger on CUDA; on a CPU bf16 products if they are faster here; decided here alone."""
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM
+
+FASTER = 1.5  # from here bf16 products are worth their rounding: with AMX they take a quarter of the time, without it more
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 def device() -> "torch.device":
@@ -21,7 +28,8 @@ def kernels() -> str:
 
 
 def accelerate(model: "LlamaForCausalLM") -> None:
-    """Swaps RMSNorm, RoPE and SwiGLU of an existing model for Liger's, in place, when `kernels()` says so.
+    """Swaps RMSNorm, RoPE and SwiGLU of an existing model for Liger's, in place, when `kernels()` says so; on a CPU the
+    attention, for one that stands beside bf16 products.
 
     The loss is not patched here: objectives take hidden states and call the fused linear loss themselves.
     """
@@ -31,32 +39,100 @@ def accelerate(model: "LlamaForCausalLM") -> None:
         apply_liger_kernel_to_llama(
             rope=True, rms_norm=True, swiglu=True, cross_entropy=False, fused_linear_cross_entropy=False, model=model
         )
+    elif device().type == "cpu":
+        from transformers import AttentionInterface, AttentionMaskInterface
+        from transformers.masking_utils import sdpa_mask
+
+        from models.fused import attention
+
+        AttentionInterface.register("openmidm", attention)
+        AttentionMaskInterface.register("openmidm", sdpa_mask)
+        model.set_attn_implementation("openmidm")
 
 
-def next_token_loss(hidden_ND: "torch.Tensor", head_VD: "torch.Tensor", target_N: "torch.Tensor") -> "torch.Tensor":
-    """Summed cross-entropy of `head @ hidden` against `target` (−100 = not counted) without keeping all N×V logits."""
+def next_token_loss(
+    hidden_ND: "torch.Tensor", head_VD: "torch.Tensor", target_N: "torch.Tensor", z_loss: float = 0.0
+) -> "torch.Tensor":
+    """Summed cross-entropy of `head @ hidden` against `target` (−100 = not counted) and z-loss, without all N×V logits."""
     if kernels() == "liger":
         from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
-        return LigerFusedLinearCrossEntropyLoss(ignore_index=-100, reduction="sum")(head_VD, hidden_ND, target_N)
-    from torch.nn.functional import cross_entropy
+        fused = LigerFusedLinearCrossEntropyLoss(ignore_index=-100, reduction="sum", lse_square_scale=z_loss)
+        return fused(head_VD, hidden_ND, target_N)
+    from models.fused import LinearCrossEntropy
 
-    return cross_entropy((hidden_ND @ head_VD.T).float(), target_N, ignore_index=-100, reduction="sum")
+    return LinearCrossEntropy.apply(hidden_ND, head_VD, target_N, z_loss)
+
+
+@contextmanager
+def fast_matmul() -> Iterator[str]:
+    """Float32 products by the way that `products()` found faster here, and memory that is kept between steps."""
+    _keep_memory()
+    with _products(products()) as way:
+        yield way
+
+
+def exact_matmul() -> AbstractContextManager[str]:
+    """Float32 products in float32, inside `fast_matmul` too."""
+    return _products("ieee")
+
+
+@cache
+def products() -> str:
+    """`bf16` or `ieee`: how a CPU multiplies float32 matrices in training; measured once, or OPENMIDM_PRODUCTS.
+
+    bf16 rounds the factors and sums in float32, as a GPU does under autocast; activations stay float32.
+    """
+    import torch
+
+    if device().type != "cpu":
+        return "ieee"
+    a, b = torch.randn(1024, 320), torch.randn(320, 768)
+    seconds = {way: _seconds(a, b, way) for way in ("ieee", "bf16")}
+    measured = "bf16" if seconds["ieee"] > FASTER * seconds["bf16"] else "ieee"
+    return os.environ.get("OPENMIDM_PRODUCTS") or measured
+
+
+def _seconds(a: "torch.Tensor", b: "torch.Tensor", way: str, rounds: int = 12) -> float:
+    best = float("inf")  # the best of several: the first ones warm up, and a shared machine disturbs others
+    with _products(way):
+        for _ in range(rounds):
+            start = time.perf_counter()
+            float((a @ b)[0, 0])
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+@contextmanager
+def _products(way: str) -> Iterator[str]:
+    import torch
+
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    torch.backends.mkldnn.matmul.fp32_precision = way
+    try:
+        yield way
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+@cache
+def _keep_memory() -> None:
+    """Tells glibc to keep freed memory: what it gives back comes again as page faults, a tenth of a small step."""
+    import ctypes
+    import platform
+
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def peak_flops() -> float:
-    """FLOP/s this device can reach in a matmul: a datasheet figure on known GPUs, a short probe elsewhere."""
-    import time
-
+    """FLOP/s this device can reach in a matmul: a datasheet figure on known GPUs, a short float32 probe elsewhere."""
     import torch
 
     name = torch.cuda.get_device_name() if device().type == "cuda" else ""
     if any(chip in name for chip in ("H100", "H200")):
         return 989e12  # dense bf16, vendor datasheet
     a = torch.randn(1024, 1024, device=device(), dtype=torch.bfloat16 if name else torch.float32)
-    best = 0.0
-    for _ in range(12):  # the best of several: the first ones warm up, and a shared machine disturbs others
-        start = time.perf_counter()
-        float((a @ a)[0, 0])
-        best = max(best, 2 * 1024**3 / (time.perf_counter() - start))
-    return best
+    return 2 * 1024**3 / _seconds(a, a, "ieee")

@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 CHUNK = 1024  # positions whose full-vocabulary logits stand in memory at once
 
 
-def next_token(model: "LlamaForCausalLM", batch: "Batch") -> "Result":
-    """Cross-entropy in nats summed over targets that are not IGNORED."""
-    hidden_BTD = model.model(input_ids=batch["ids"], use_cache=False).last_hidden_state
+def next_token(model: "LlamaForCausalLM", batch: "Batch", *, z_loss: float = 0.0) -> "Result":
+    """Cross-entropy in nats, and `z_loss` · logsumexp², summed over targets that are not IGNORED."""
+    hidden_BTD = hidden_states(model, batch)
     keep = batch["targets"] != IGNORED
-    hidden_ND = hidden_BTD[keep]
-    return kernels.next_token_loss(hidden_ND, _head(model, hidden_ND), batch["targets"][keep]), keep.sum()
+    every = bool(keep.all())  # choosing rows costs two copies of them, which text without gaps can do without
+    hidden_ND, target_N = (t.flatten(0, 1) if every else t[keep] for t in (hidden_BTD, batch["targets"]))
+    return kernels.next_token_loss(hidden_ND, _head(model, hidden_ND), target_N, z_loss), keep.sum()
+
+
+def hidden_states(model: "LlamaForCausalLM", batch: "Batch") -> "torch.Tensor":
+    """Last hidden states [B,T,D]; with "positions" in the batch, each document is attended to by itself alone."""
+    return model.model(
+        input_ids=batch["ids"], position_ids=batch.get("positions"), use_cache=False
+    ).last_hidden_state
 
 
 class Distillation:

@@ -20,6 +20,6 @@ def optimizers_of(model: "LlamaForCausalLM", plan: "Plan") -> list["torch.optim.
     vectors = {"params": [w for w in rest if w.ndim < 2], "weight_decay": 0.0}
     groups: list[dict[str, Any]] = [{"params": [w for w in rest if w.ndim >= 2]}, vectors]
     own: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
-    adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, **own)
+    adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, fused=True, **own)
     muon = [torch.optim.Muon(hidden.values(), momentum=0.95, adjust_lr_fn="match_rms_adamw", **own)] if hidden else []
     return [*muon, adamw]
