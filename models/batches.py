@@ -4,13 +4,14 @@ import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
 INDEX = "index.json"
+BOS = 0
 IGNORED = -100  # torch's own mark for "no loss here"
 
 
@@ -53,6 +54,7 @@ class Packed:
     shard: TokenShard
     context: int
     seed: int
+    packing: Literal["joined", "separate"] = "joined"  # separate: no attention from a document into another
 
     def __post_init__(self) -> None:
         if len(self.shard.ids) < 2 * self.context + 1:
@@ -73,12 +75,25 @@ class Packed:
         return self.shard.ids[start : start + self.context + 1].astype("int64")
 
     def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
-        """Examples [step·size, (step+1)·size) as {"ids": [B,T], "targets": [B,T]}; targets are shifted here, once."""
+        """Examples [step·size, (step+1)·size) as {"ids": [B,T], "targets": [B,T]}; targets are shifted here, once.
+
+        `separate` packing adds "positions" [B,T], which begin again at each document.
+        """
         import numpy as np
         import torch
 
         rows = torch.from_numpy(np.stack([self.window(step * size + i) for i in range(size)]))
-        return {"ids": rows[:, :-1], "targets": rows[:, 1:]}
+        batch = {"ids": rows[:, :-1], "targets": rows[:, 1:]}
+        return batch | ({"positions": positions(batch["ids"])} if self.packing == "separate" else {})
+
+
+def positions(ids_BT: "torch.Tensor") -> "torch.Tensor":
+    """Places [B,T] counted from each document's bos, or from the window's start for what was cut off before it."""
+    import torch
+
+    place_T = torch.arange(ids_BT.shape[1])
+    firsts_BT = torch.where(ids_BT == BOS, place_T, 0)
+    return place_T - firsts_BT.cummax(-1).values
 
 
 _ORDERS: dict[tuple[Any, ...], tuple["np.ndarray", int]] = {}

@@ -1,4 +1,4 @@
-"""Knows two operations that torch takes too many passes for on a CPU: attention beside fast products, and the head's loss.
+"""Knows two operations better than torch does on a CPU: attention beside fast products, and the loss of the head.
 
 Shapes: B examples, H heads, T positions, C channels of a head; N rows, D hidden, V vocabulary rows.
 """

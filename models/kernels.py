@@ -1,4 +1,4 @@
-"""Knows where fast kernels come from: Liger on CUDA; on a CPU bf16 products if they are faster here; decided here alone."""
+"""Knows where fast kernels come from: Liger on CUDA, on a CPU bf16 products where faster. Nobody else decides."""
 
 import os
 import time
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM
 
-FASTER = 1.5  # from here bf16 products are worth their rounding: with AMX they take a quarter of the time, without it more
+FASTER = 1.5  # times, from which bf16 products are worth their rounding: 4 with AMX, under 1 without
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
@@ -53,7 +53,7 @@ def accelerate(model: "LlamaForCausalLM") -> None:
 def next_token_loss(
     hidden_ND: "torch.Tensor", head_VD: "torch.Tensor", target_N: "torch.Tensor", z_loss: float = 0.0
 ) -> "torch.Tensor":
-    """Summed cross-entropy of `head @ hidden` against `target` (−100 = not counted) and z-loss, without all N×V logits."""
+    """Summed cross-entropy (and z-loss) of `head @ hidden` against `target` (−100: not counted), without N×V logits."""
     if kernels() == "liger":
         from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 

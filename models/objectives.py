@@ -30,9 +30,7 @@ def next_token(model: "LlamaForCausalLM", batch: "Batch", *, z_loss: float = 0.0
 
 def hidden_states(model: "LlamaForCausalLM", batch: "Batch") -> "torch.Tensor":
     """Last hidden states [B,T,D]; with "positions" in the batch, each document is attended to by itself alone."""
-    return model.model(
-        input_ids=batch["ids"], position_ids=batch.get("positions"), use_cache=False
-    ).last_hidden_state
+    return model.model(input_ids=batch["ids"], position_ids=batch.get("positions"), use_cache=False).last_hidden_state
 
 
 class Distillation:

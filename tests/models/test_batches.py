@@ -5,8 +5,9 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+import torch
 
-from models.batches import IGNORED, Blend, Conversations, Packed, TokenShard, pad_rows
+from models.batches import IGNORED, Blend, Conversations, Packed, TokenShard, pad_rows, positions
 
 
 @pytest.fixture
@@ -31,6 +32,13 @@ def test_a_batch_does_not_depend_on_what_was_asked_before(packed):
     first = packed.batch(3, 2)["ids"].clone()
     packed.batch(packed.windows, 2)
     assert (packed.batch(3, 2)["ids"] == first).all()
+
+
+def test_positions_begin_again_at_every_document(packed):
+    ids = torch.tensor([[7, 8, 0, 9, 9, 0, 5], [0, 4, 4, 4, 4, 4, 4]])
+    assert positions(ids).tolist() == [[0, 1, 0, 1, 2, 0, 1], [0, 1, 2, 3, 4, 5, 6]]
+    assert "positions" not in packed.batch(0, 2)
+    assert replace(packed, packing="separate").batch(0, 2)["positions"].shape == (2, 32)
 
 
 def test_seed_phase_and_epoch_change_the_order(tokens, packed):

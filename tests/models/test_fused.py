@@ -39,7 +39,8 @@ def test_attention_is_torchs_own_for_any_grouping_and_mask(kv_heads, mask):
     draw = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, n, 7, 16, generator=draw, requires_grad=True) for n in (4, kv_heads, kv_heads))
     seen = torch.tril(torch.ones(7, 7, dtype=torch.bool)) & (torch.arange(7)[:, None] < torch.arange(7) + 3)
-    given = {None: None, "bool": seen[None, None], "float": torch.zeros(1, 1, 7, 7).masked_fill(~seen, -torch.inf)}[mask]
+    added = torch.zeros(1, 1, 7, 7).masked_fill(~seen, -torch.inf)
+    given = {None: None, "bool": seen[None, None], "float": added}[mask]
     ours, _ = fused.attention(None, q, k, v, given, scaling=0.3)
     plain = scaled_dot_product_attention(
         q, k, v, attn_mask=given, is_causal=given is None, scale=0.3, enable_gqa=True
