@@ -107,12 +107,12 @@ def _seconds(a: "torch.Tensor", b: "torch.Tensor", way: str, rounds: int = 12) -
 def _products(way: str) -> Iterator[str]:
     import torch
 
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    torch.backends.mkldnn.matmul.fp32_precision = way
+    before = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    torch.backends.mkldnn.matmul.fp32_precision = way  # type: ignore[attr-defined]
     try:
         yield way
     finally:
-        torch.backends.mkldnn.matmul.fp32_precision = before
+        torch.backends.mkldnn.matmul.fp32_precision = before  # type: ignore[attr-defined]
 
 
 @cache

@@ -32,6 +32,13 @@ class TrainingParams(StageParams):
     seed: int  # order of examples
 
 
+class TextParams(TrainingParams):
+    """The numbers of a phase that learns text."""
+
+    packing: Literal["joined", "separate"]  # separate: no attention from a document into another, positions begin again
+    z_loss: float  # weight of logsumexp², which keeps logits from drifting (PaLM, section 5)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Phase:
     """One training phase: its numbers, the folder whose tokenizer it keeps, held-out tokens, and where things go."""
@@ -42,6 +49,18 @@ class Phase:
     scratch: Path
     out: Path
     journal: Journal
+
+    def learn(self, model: "LlamaForCausalLM", tokens: Path, phase: str) -> None:
+        """Trains `model` on the next tokens of a tokenize folder's phase, and saves it."""
+        from functools import partial
+
+        from models.batches import Packed, TokenShard
+        from models.objectives import next_token
+
+        params = self.params
+        assert isinstance(params, TextParams)
+        packed = Packed(TokenShard.open(tokens, phase), params.context, params.seed, params.packing)
+        self.train(model, partial(next_token, z_loss=params.z_loss), packed.batch)
 
     def train(self, model: "LlamaForCausalLM", objective: "Objective", batch_at: "BatchAt", **facts: Any) -> None:
         """Trains, saves the model into `out`, and concludes with curve, steps, shape, validation loss and `facts`."""

@@ -4,24 +4,21 @@ from pathlib import Path
 
 from pipelines._journal import Journal
 from pipelines._stage import enter
-from pipelines._training import Phase, TrainingParams
+from pipelines._training import Phase, TextParams
 
 
-class Params(TrainingParams):
+class Params(TextParams):
     rope_theta: float  # new base of the rotary angles (midm-facts: marin's 1.5M at 32K)
 
 
 def main(*, student: Path, tokens: Path, out: Path, scratch: Path, params: Params, journal: Journal) -> None:
     """student: the midtrained model; `context` is the new length; out: Hugging Face folder of Base."""
     from models import checkpoints
-    from models.batches import Packed, TokenShard
     from models.growth import with_context
-    from models.objectives import next_token
 
-    packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
     longer = with_context(checkpoints.load(student), context=params.context, rope_theta=params.rope_theta)
-    phase.train(longer, next_token, packed.batch)
+    phase.learn(longer, tokens, "phase2")
 
 
 if __name__ == "__main__":

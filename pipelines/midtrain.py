@@ -4,22 +4,19 @@ from pathlib import Path
 
 from pipelines._journal import Journal
 from pipelines._stage import enter
-from pipelines._training import Phase, TrainingParams
+from pipelines._training import Phase, TextParams
 
 
-class Params(TrainingParams):
+class Params(TextParams):
     pass
 
 
 def main(*, student: Path, tokens: Path, out: Path, scratch: Path, params: Params, journal: Journal) -> None:
     """student: the upscaled model; tokens: tokenize folder; out: Hugging Face folder."""
     from models import checkpoints
-    from models.batches import Packed, TokenShard
-    from models.objectives import next_token
 
-    packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
-    phase.train(checkpoints.load(student), next_token, packed.batch)
+    phase.learn(checkpoints.load(student), tokens, "phase2")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
-from pipelines._training import Phase, TrainingParams
+from pipelines._training import Phase, TextParams
 
 
 class ShapeParams(StageParams):
@@ -19,21 +19,19 @@ class ShapeParams(StageParams):
     rope_theta: float
 
 
-class Params(TrainingParams):
+class Params(TextParams):
     shape: ShapeParams
 
 
 def main(*, tokens: Path, tokenizer: Path, out: Path, scratch: Path, params: Params, journal: Journal) -> None:
     """tokens: tokenize folder; out: Hugging Face folder of the seed, embeddings untied as in the reference Base."""
-    from models.batches import Packed, TokenShard, vocabulary_of
-    from models.objectives import next_token
+    from models.batches import vocabulary_of
     from models.shapes import Shape, build, rows_for
 
     rows = rows_for(vocabulary_of(tokens))
     shape = Shape(vocab_rows=rows, tied=False, context=params.context, **params.shape.model_dump())
-    packed = Packed(TokenShard.open(tokens, "phase1"), params.context, params.seed)
     phase = Phase(params, tokenizer=tokenizer, validation=tokens, scratch=scratch, out=out, journal=journal)
-    phase.train(build(shape, seed=params.seed), next_token, packed.batch)
+    phase.learn(build(shape, seed=params.seed), tokens, "phase1")
 
 
 if __name__ == "__main__":
