@@ -105,7 +105,7 @@ def fit(
             tokens, rate = int(batch["ids"].numel()), plan.rate(step)
             fault, seen = batch_fault(batch["targets"]), None
             if not fault:
-                own, micro = _share(batch, accelerator), min(micro, len(batch["ids"]))
+                own = _share(batch, accelerator)
                 hands = {"rate": rate, "clip": plan.clip, "accelerator": accelerator, "signs": signs}
                 seen, micro = _within_memory(learner, optimizers, own, micro, **hands)
                 if seen.broken:
@@ -184,6 +184,7 @@ def _within_memory(
 
     The failed attempt's gradients are dropped, so that the step still learns from its whole batch, once.
     """
+    micro = min(micro, len(batch["ids"]))
     while True:
         try:
             starts = range(0, len(batch["ids"]), micro)
