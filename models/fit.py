@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 Batch = dict[str, "torch.Tensor"]
-BatchAt = Callable[[int, int], Batch]  # (step, examples) → the batch of that step
+BatchAt = Callable[
+    [int, int], Batch
+]  # (index, examples) → the batch of that index, which is the step if none is skipped
 Loss = tuple["torch.Tensor", "torch.Tensor"]  # summed over targets, and how many they are
 Objective = Callable[["LlamaForCausalLM", Batch], Loss]
 MICRO_TOKENS = {"cpu": 8_192, "cuda": 65_536}  # execution, not identity: results differ by rounding only
@@ -68,9 +70,10 @@ def fit(
     examples of a step, so that a resumed run sees exactly what an uninterrupted one sees. `state` keeps two whole
     generations, taken up only by a run of the same plan and `fingerprints`. On CPU the weights after kill and resume
     are bit-identical to an uninterrupted run. SIGTERM and Ctrl-C end the step, save, and raise KeyboardInterrupt.
-    Unsound updates are skipped (models/guard.py); after three in a row the newest state is taken up again and training
-    goes on past them. Raises ArithmeticError when that does not help, MemoryError when two examples do not fit, and
-    OSError when the last state cannot be saved.
+    Unsound updates are skipped (models/guard.py) and the next batch takes their place, so that `batch_at` is asked
+    beyond `steps`; after three in a row the newest state is taken up again and training goes on past the batches.
+    Raises ArithmeticError when that does not help, MemoryError when two examples do not fit, and OSError when the last
+    state cannot be saved.
     """
     import torch
     from accelerate import Accelerator
@@ -101,7 +104,7 @@ def fit(
             return [float(progress.seal.broken()), float(len(interrupts))]
 
         while progress.step < plan.steps:
-            step, batch = progress.step, batch_at(progress.step, plan.batch)
+            step, batch = progress.step, batch_at(progress.cursor, plan.batch)
             tokens, rate = int(batch["ids"].numel()), plan.rate(step)
             fault, seen = batch_fault(batch["targets"]), None
             if not fault:
@@ -112,18 +115,19 @@ def fit(
                     progress.do_again()
                     continue
                 fault = progress.guard.update_fault(seen.loss, seen.norm)
-            if not fault:
-                for optimizer in optimizers:
-                    optimizer.step()
-            progress.add(tokens, seen, fault)
-            if progress.guard.norms and (progress.step == plan.steps or step % plan.log_every == 0):
-                norm = progress.guard.norms[-1]
-                curve = {"train/loss": progress.mean_loss(), "train/lr": rate, "train/grad_norm": norm}
+            if fault or seen is None:
+                progress.skip(seen, fault, most=plan.steps)
+                continue
+            for optimizer in optimizers:
+                optimizer.step()
+            progress.add(tokens, seen)
+            if progress.step == plan.steps or step % plan.log_every == 0:
+                curve = {"train/loss": progress.mean_loss(), "train/lr": rate, "train/grad_norm": seen.norm}
                 on_step(step + 1, **curve, **{"train/tokens": progress.tokens}, **meter.read(step, progress.tokens))
-            if seen and seen.stopped:
+            if seen.stopped:
                 progress.save_if_there_is_room()
                 raise KeyboardInterrupt
-            if progress.step % plan.save_every == 0 and progress.step < plan.steps and not progress.bad:
+            if progress.step % plan.save_every == 0 and progress.step < plan.steps:
                 progress.save_if_there_is_room()
                 look()
         progress.save()

@@ -33,11 +33,11 @@ class Progress:
     ) -> None:  # fmt: skip
         self.model, self.optimizers, self.folder, self.identity = model, optimizers, folder, identity
         self.on_step = on_step
-        self.step, self.tokens, self.bad, self.saved_at = 0, 0, 0, -1
+        self.step, self.cursor, self.tokens, self.bad, self.saved_at = 0, 0, 0, 0, -1  # cursor: the next batch
         self.curve: list[list[float]] = []
         self.counts = {"train/skipped": 0, "train/rolled_back": 0, "train/passed_over": 0}
         self.guard, self.seal = Guard(), Seal(model.parameters())
-        self.past: dict[int, int] = {}  # state that was taken up again → step at which training went on
+        self.past: dict[int, int] = {}  # step of a state that was taken up again → batch at which training went on
         self.damaged_at = set[int]()
         self.told = False
 
@@ -48,32 +48,36 @@ class Progress:
         else:
             self.save_if_there_is_room()
 
-    def add(self, tokens: int, seen: Seen | None, fault: str) -> None:
-        """Counts a step that was done, or skipped for `fault`; the third unsound update in a row rolls back.
+    def add(self, tokens: int, seen: Seen) -> None:
+        """Counts an update that was made."""
+        self.step, self.cursor, self.tokens, self.bad = self.step + 1, self.cursor + 1, self.tokens + tokens, 0
+        self.seal.close()
+        self.guard.accept(seen.loss, seen.norm)
+        self.curve.append([self.tokens, seen.loss])
+
+    def skip(self, seen: Seen | None, fault: str, *, most: int) -> None:
+        """Passes a batch by for `fault`, of which it tells; the third unsound update in a row rolls back.
 
         A batch that was never tried (`seen` is None) says nothing about the weights and rolls nothing back.
         """
-        self.step, self.tokens = self.step + 1, self.tokens + tokens
-        if seen and not fault:
-            self.seal.close()
-            self.guard.accept(seen.loss, seen.norm)
-            self.curve.append([self.tokens, seen.loss])
-            self.bad = 0
-            return
-        print(f"step {self.step - 1}: update skipped: {fault}", flush=True)
+        where = f"step {self.step}, batch {self.cursor}"
+        print(f"{where}: update skipped: {fault}", flush=True)
+        self.cursor += 1
         self._count("train/skipped", 1)
+        if self.counts["train/skipped"] > most:
+            raise ArithmeticError(f"{where}: {fault}; more batches were skipped than there are steps: look at the data")
         self.bad += seen is not None
         if self.bad >= BAD_STEPS_ALLOWED:
-            self._pass_over(f"step {self.step - 1}: {fault}, for {self.bad} steps running")
+            self._pass_over(f"{where}: {fault}, for {self.bad} steps running")
 
     def do_again(self) -> None:
         """Weights changed by themselves: back to the newest state, and from there the same steps once more."""
-        at = self.step
+        at = self.cursor
         if at in self.damaged_at:
-            raise ArithmeticError(f"step {at}: weights changed between two updates, twice; test this machine's memory")
+            raise ArithmeticError(f"batch {at}: weights changed between two updates, twice; test this machine's memory")
         self.damaged_at.add(at)
-        place = self._go_back(f"step {at}: weights changed between two updates")
-        self.step = self.past.get(place, place)
+        self._go_back(f"batch {at}: weights changed between two updates")
+        self.cursor = self.past.get(self.step, self.cursor)
         self._count("train/rolled_back", 1)
 
     def mean_loss(self, window: int = 20) -> float:
@@ -110,22 +114,22 @@ class Progress:
 
     def _pass_over(self, trouble: str) -> None:
         """Back to the newest state, and on with the batch after the bad ones (as PaLM did, arXiv 2204.02311, §5.1)."""
-        onward, place = self.step, self._go_back(trouble)
-        if place in self.past:
-            again = f"the state of step {place} was taken up again before"
+        onward = self.cursor
+        self._go_back(trouble)
+        if self.step in self.past:
+            again = f"the state of step {self.step} was taken up again before"
             raise ArithmeticError(f"{trouble}; {again}: lower the learning rate, or look at these batches")
-        self.past[place] = self.step = onward
         self._count("train/rolled_back", 1)
-        self._count("train/passed_over", onward - place)
+        self._count("train/passed_over", onward - self.cursor)
+        self.past[self.step] = self.cursor = onward
 
-    def _go_back(self, trouble: str) -> int:
+    def _go_back(self, trouble: str) -> None:
         """Restores the newest state; what has been counted stays counted."""
         counts = self.counts
         if not self._load():
             raise ArithmeticError(f"{trouble}, and no state in {self.folder} to go back to; lower the learning rate")
         print(f"{trouble}; back to the state of step {self.step}", flush=True)
-        self.counts = counts
-        return self.step
+        self.counts, self.bad = counts, 0
 
     def _count(self, name: str, more: int) -> None:
         self.counts = self.counts | {name: self.counts[name] + more}
@@ -146,7 +150,7 @@ class Progress:
         return tensors
 
     def _facts(self) -> dict[str, Any]:
-        facts = {name: getattr(self, name) for name in ("step", "tokens", "bad", "curve", "counts")}
+        facts = {name: getattr(self, name) for name in ("step", "cursor", "tokens", "curve", "counts")}
         return facts | {"losses": list(self.guard.losses), "norms": list(self.guard.norms)}
 
     def _load(self) -> bool:
@@ -156,7 +160,7 @@ class Progress:
         if found is None:
             return False
         tensors, facts = found
-        for name in ("step", "tokens", "bad", "curve", "counts"):
+        for name in ("step", "cursor", "tokens", "curve", "counts"):
             setattr(self, name, facts[name])
         self.guard.recall(facts["losses"], facts["norms"])
         self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")}, strict=False)

@@ -128,7 +128,7 @@ def test_a_loss_that_is_never_a_number_stops_the_run_when_going_back_did_not_hel
         loss, count = next_token(model, batch)
         return loss * float("nan"), count
 
-    with pytest.raises(ArithmeticError, match=r"step 5: loss nan.* 3 steps running; the state of step 0 was taken up"):
+    with pytest.raises(ArithmeticError, match=r"batch 5: loss nan.* 3 steps running; the state of step 0 was taken up"):
         run(tokens, tmp_path, objective=broken)
 
 
@@ -179,7 +179,7 @@ def test_an_unsound_update_changes_no_weight_and_no_optimizer_and_is_told(tokens
     skipped, curve = run(tokens, tmp_path / "a", plan, seen=seen, **faulty(*steps, factor=factor))
     said = capsys.readouterr().out
     assert last(seen, "train/skipped") == [len(steps)]
-    assert all(f"step {step}: update skipped: loss" in said for step in steps)
+    assert all(f"batch {step}: update skipped: loss" in said for step in steps)
     never_tried, again = run(tokens, tmp_path / "b", plan, spoil=untried)
     assert same(skipped, never_tried) and curve == again
 
@@ -189,7 +189,7 @@ def test_three_unsound_updates_in_a_row_go_back_to_the_newest_state_and_on_past_
     model, curve = run(tokens, tmp_path, seen=seen, **faulty(5, 6, 7))
     assert last(seen, "train/skipped") == [3]
     assert last(seen, "train/rolled_back") == [1] and last(seen, "train/passed_over") == [4]
-    assert len(curve) == 8  # 0 … 3 and 8 … 11
+    assert len(curve) == 12  # batches 0 … 3 and 8 … 15
 
     def skipping(step, batch, model):
         return {name: torch.full_like(rows, -100) for name, rows in batch.items()} if 4 <= step < 8 else batch
@@ -206,7 +206,7 @@ def test_batches_that_teach_nothing_are_passed_by_however_many_they_are(tokens, 
 
     seen = []
     _, curve = run(tokens, tmp_path, seen=seen, spoil=spoil)
-    assert last(seen, "train/skipped") == [8] and not last(seen, "train/rolled_back") and len(curve) == 4
+    assert last(seen, "train/skipped") == [8] and not last(seen, "train/rolled_back") and len(curve) == 12
 
 
 def test_a_flipped_bit_of_a_weight_costs_time_and_nothing_else(tokens, tmp_path):
@@ -319,3 +319,11 @@ def test_a_state_of_another_plan_is_not_taken_up(tokens, tmp_path):
     seen = []
     run(tokens, tmp_path, replace(PLAN, learning_rate=0.02), seen=seen)
     assert [n for n, curve in seen if "train/loss" in curve] == [1, 5, 9, 12]
+
+
+def test_data_without_any_lesson_ends_the_run(tokens, tmp_path):
+    def spoil(step, batch, model):
+        return batch | {"targets": torch.full_like(batch["targets"], -100)}
+
+    with pytest.raises(ArithmeticError, match="no target counts; more batches were skipped than there are steps"):
+        run(tokens, tmp_path, spoil=spoil)
