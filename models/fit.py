@@ -1,14 +1,20 @@
 """Knows how a model is trained: one loop for every phase, resumable at any kill, the objective passed in."""
 
+import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from models import checkpoints, kernels
+from models import kernels
+from models.guard import batch_fault
 from models.meter import Meter
 from models.optimizers import optimizers_of
+from models.progress import Progress, Seen
 from models.shapes import shape_of
 
 if TYPE_CHECKING:
@@ -16,10 +22,11 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 Batch = dict[str, "torch.Tensor"]
-BatchAt = Callable[[int, int], Batch]  # (step, examples) → the batch of that step
+BatchAt = Callable[
+    [int, int], Batch
+]  # (index, examples) → the batch of that index, which is the step if none is skipped
 Loss = tuple["torch.Tensor", "torch.Tensor"]  # summed over targets, and how many they are
 Objective = Callable[["LlamaForCausalLM", Batch], Loss]
-BAD_STEPS_ALLOWED = 3
 MICRO_TOKENS = {"cpu": 8_192, "cuda": 65_536}  # execution, not identity: results differ by rounding only
 
 
@@ -55,45 +62,100 @@ class Plan:
 def fit(
     model: "LlamaForCausalLM", objective: Objective, batch_at: BatchAt, *, plan: Plan, state: Path,
     on_step: Callable[..., None], probe: Callable[["LlamaForCausalLM", int], dict[str, float]],
+    fingerprints: dict[str, str] | None = None,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Trains `model` in place and returns its curve: at most 60 points {tokens, loss} (nats per counted token).
 
     `objective(model, batch)` returns the summed loss and how many targets it counts; `batch_at(step, size)` the
     examples of a step, so that a resumed run sees exactly what an uninterrupted one sees. `state` keeps two whole
-    generations. On CPU the weights after kill and resume are bit-identical to an uninterrupted run.
-    Raises ArithmeticError after three consecutive steps with a non-finite loss or gradient.
+    generations, taken up only by a run of the same plan and `fingerprints`. On CPU the weights after kill and resume
+    are bit-identical to an uninterrupted run. SIGTERM and Ctrl-C end the step, save, and raise KeyboardInterrupt.
+    Unsound updates are skipped (models/guard.py) and the next batch takes their place, so that `batch_at` is asked
+    beyond `steps`; after three in a row the newest state is taken up again and training goes on past the batches.
+    Raises ArithmeticError when that does not help, MemoryError when two examples do not fit, and OSError when the last
+    state cannot be saved.
     """
     import torch
     from accelerate import Accelerator
     from accelerate.utils import set_seed
 
-    set_seed(0)
     target = kernels.device()
     accelerator = Accelerator(cpu=target.type == "cpu", mixed_precision="bf16" if target.type == "cuda" else "no")
     kernels.accelerate(model)
     on_step(0, kernels=kernels.kernels(), device=str(target))
     optimizers = optimizers_of(model, plan)
     learner, *optimizers = accelerator.prepare(_learner(model, objective), *optimizers)
-    progress = _Progress.resume(model, optimizers, state, target)
     meter = Meter(plan.steps, plan.context, shape_of(model.config), accelerator.num_processes)
+    set_seed(0)  # after the meter, whose probe of the device draws numbers
+    identity = (fingerprints or {}) | {"plan": json.dumps(asdict(plan), sort_keys=True)}
+    progress = Progress(model, optimizers, folder=state, identity=identity, on_step=on_step)
+    progress.begin()
     micro = max(2, MICRO_TOKENS[target.type] // plan.context // 2 * 2)  # even: the pairs of a preference stay together
-    for step in range(progress.step, plan.steps):
-        batch = _share(batch_at(step, plan.batch), accelerator)
-        starts = range(0, len(batch["ids"]), micro)
-        parts = [{name: rows[at : at + micro] for name, rows in batch.items()} for at in starts]
-        rate = plan.rate(step)
-        loss, norm = _one_step(learner, optimizers, parts, rate=rate, clip=plan.clip, accelerator=accelerator)
-        progress.add(step, int(batch["ids"].numel()) * accelerator.num_processes, loss, norm)
-        last = step + 1 == plan.steps
-        if last or step % plan.log_every == 0:
-            curve = {"train/loss": progress.mean_loss(), "train/lr": rate, "train/grad_norm": norm}
-            on_step(step + 1, **curve, **{"train/tokens": progress.tokens}, **meter.read(step, progress.tokens))
-        if last or (step + 1) % plan.save_every == 0:
-            if accelerator.is_main_process:
-                progress.save(model, optimizers, state, step + 1)
-            with torch.no_grad():
-                on_step(step + 1, **probe(model, step + 1))
+
+    def look() -> None:
+        with torch.no_grad(), torch.random.fork_rng([target] if target.type == "cuda" else []):
+            on_step(progress.step, **probe(model, progress.step))
+
+    if 0 < progress.step < plan.steps:
+        look()  # again: the kill may have come between the save and this
+    with _interrupts_at_the_end_of_a_step() as interrupts:
+
+        def signs() -> list[float]:
+            return [float(progress.seal.broken()), float(len(interrupts))]
+
+        while progress.step < plan.steps:
+            step, batch = progress.step, batch_at(progress.cursor, plan.batch)
+            tokens, rate = int(batch["ids"].numel()), plan.rate(step)
+            fault, seen = batch_fault(batch["targets"]), None
+            if not fault:
+                own = _share(batch, accelerator)
+                hands = {"rate": rate, "clip": plan.clip, "accelerator": accelerator, "signs": signs}
+                seen, micro = _within_memory(learner, optimizers, own, micro, **hands)
+                if seen.broken:
+                    progress.do_again()
+                    continue
+                fault = progress.guard.update_fault(seen.loss, seen.norm)
+            if fault or seen is None:
+                progress.skip(seen, fault, most=plan.steps)
+                continue
+            for optimizer in optimizers:
+                optimizer.step()
+            progress.add(tokens, seen)
+            if progress.step == plan.steps or step % plan.log_every == 0:
+                curve = {"train/loss": progress.mean_loss(), "train/lr": rate, "train/grad_norm": seen.norm}
+                on_step(step + 1, **curve, **{"train/tokens": progress.tokens}, **meter.read(step, progress.tokens))
+            if seen.stopped:
+                progress.save_if_there_is_room()
+                raise KeyboardInterrupt
+            if progress.step % plan.save_every == 0 and progress.step < plan.steps:
+                progress.save_if_there_is_room()
+                look()
+        progress.save()
+        look()
     return progress.thinned()
+
+
+@contextmanager
+def _interrupts_at_the_end_of_a_step() -> Iterator[list[int]]:
+    """The signals that came: a SIGTERM or Ctrl-C waits until the step is whole and saved. A second one does not."""
+    came = list[int]()
+
+    def note(number: int, _: Any) -> None:
+        came.append(number)
+        if len(came) > 1:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield came
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:  # during the last save
+        raise KeyboardInterrupt
 
 
 def _learner(model: "LlamaForCausalLM", objective: Objective) -> "torch.nn.Module":
@@ -119,11 +181,41 @@ def _share(batch: Batch, ranks: Any) -> Batch:
     return {name: tensor[own].to(ranks.device) for name, tensor in batch.items()}
 
 
+def _within_memory(
+    learner: "torch.nn.Module", optimizers: list[Any], batch: Batch, micro: int, **hands: Any
+) -> tuple[Seen, int]:
+    """One step with as many examples at once as memory holds, and how many they are: each failure halves them.
+
+    The failed attempt's gradients are dropped, so that the step still learns from its whole batch, once.
+    """
+    micro = min(micro, len(batch["ids"]))
+    while True:
+        try:
+            starts = range(0, len(batch["ids"]), micro)
+            parts = [{name: rows[at : at + micro] for name, rows in batch.items()} for at in starts]
+            return _one_step(learner, optimizers, parts, **hands), micro
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error) or hands["accelerator"].num_processes > 1:  # other ranks wait in this step
+                raise
+            if micro <= 2:
+                remedy = "shorten the context, take a smaller model or a device with more memory"
+                raise MemoryError(f"out of memory with {micro} examples at once; {remedy}") from error
+        micro = max(2, micro // 4 * 2)
+        print(f"out of memory: {micro} examples at once from here on, as many per step as before", flush=True)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    words = ("out of memory", "allocate memory", "not enough memory")  # CUDA's, and two of the CPU allocator
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
 def _one_step(
-    learner: "torch.nn.Module", optimizers: list[Any], parts: list[Batch], *, rate: float, clip: float, accelerator: Any
-) -> tuple[float, float]:
-    """Loss and gradient norm of one update. Sums are differentiated and divided once, by what the whole step counted
-    on all ranks, so that neither accumulation nor ranks can change the denominator."""
+    learner: "torch.nn.Module", optimizers: list[Any], parts: list[Batch], *, rate: float, clip: float,
+    accelerator: Any, signs: Callable[[], list[float]],
+) -> Seen:  # fmt: skip
+    """Gradients of one update, their norm and the loss. Sums are differentiated and divided once, by what the whole
+    step counted on all ranks, so that neither accumulation nor ranks can change the denominator. `signs` are summed
+    over the ranks as well: all of them must come to one verdict."""
     import torch
 
     for optimizer in optimizers:
@@ -135,71 +227,10 @@ def _one_step(
         loss, count = learner(part)
         accelerator.backward(loss)
         total += torch.stack([loss.detach().float(), count.float()])
-    summed, counted = accelerator.reduce(total, "sum").tolist()
+    told = torch.cat([total, total.new_tensor(signs())])
+    summed, counted, broken, stopped = accelerator.reduce(told, "sum").tolist()
     for weight in learner.parameters():
         if weight.grad is not None:
             weight.grad.mul_(accelerator.num_processes / max(1.0, counted))
     norm = accelerator.clip_grad_norm_(learner.parameters(), clip)
-    mean, size = summed / max(1.0, counted), float(norm)
-    if math.isfinite(mean) and math.isfinite(size):
-        for optimizer in optimizers:
-            optimizer.step()
-    return mean, size
-
-
-class _Progress:
-    """Where the run stands: step, tokens, curve, and how they are saved and found again."""
-
-    def __init__(self) -> None:
-        self.step, self.tokens, self.bad = 0, 0, 0
-        self.curve: list[list[float]] = []
-
-    @classmethod
-    def resume(cls, model: Any, optimizers: list[Any], folder: Path, device: Any) -> "_Progress":
-        progress, found = cls(), checkpoints.newest_state(folder)
-        if found is not None:
-            tensors, facts = found
-            progress.step, progress.tokens, progress.curve = facts["step"], facts["tokens"], facts["curve"]
-            model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")}, strict=False)
-            for number, optimizer in enumerate(optimizers):
-                _restore(optimizer, f"optimizer{number}.", tensors, device)
-            print(f"resumed at step {progress.step} from {folder}", flush=True)
-        return progress
-
-    def add(self, step: int, tokens: int, loss: float, norm: float) -> None:
-        self.step, self.tokens = step + 1, self.tokens + tokens
-        finite = math.isfinite(loss) and math.isfinite(norm)
-        self.bad = 0 if finite else self.bad + 1
-        if finite:
-            self.curve.append([self.tokens, loss])
-        elif self.bad >= BAD_STEPS_ALLOWED:
-            found = f"step {step}: loss {loss}, gradient norm {norm} for {self.bad} steps running"
-            raise ArithmeticError(f"{found}; lower the learning rate")
-
-    def mean_loss(self, window: int = 20) -> float:
-        recent = [loss for _, loss in self.curve[-window:]]
-        return sum(recent) / max(1, len(recent))
-
-    def save(self, model: Any, optimizers: list[Any], folder: Path, step: int) -> None:
-        tied = model.config.tie_word_embeddings
-        tensors = {f"model.{k}": v for k, v in model.state_dict().items() if not (tied and k == "lm_head.weight")}
-        for number, optimizer in enumerate(optimizers):
-            for index, values in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer{number}.{index}.{key}": value for key, value in values.items()}
-        facts = {"step": step, "tokens": self.tokens, "curve": self.curve}
-        checkpoints.save_state(folder, step, tensors=tensors, facts=facts)
-
-    def thinned(self, points: int = 60) -> list[dict[str, float]]:
-        """At most `points` means over equal stretches of the curve, rounded to what a picture shows."""
-        stride = max(1, -(-len(self.curve) // points))
-        stretches = [self.curve[i : i + stride] for i in range(0, len(self.curve), stride)]
-        return [{"tokens": s[-1][0], "loss": round(sum(loss for _, loss in s) / len(s), 5)} for s in stretches]
-
-
-def _restore(optimizer: Any, prefix: str, tensors: dict[str, "torch.Tensor"], device: Any) -> None:
-    saved = optimizer.state_dict()
-    for name, tensor in tensors.items():
-        if name.startswith(prefix):
-            index, key = name[len(prefix) :].split(".", 1)
-            saved["state"].setdefault(int(index), {})[key] = tensor.clone()
-    optimizer.load_state_dict(saved)
+    return Seen(summed / max(1.0, counted), float(norm), broken, stopped)

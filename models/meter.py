@@ -17,7 +17,7 @@ class Meter:
     def read(self, step: int, tokens: int) -> dict[str, float]:
         now, before = time.perf_counter(), self.at
         self.at = (now, tokens, step)
-        if before is None:
+        if before is None or tokens < before[1]:  # the first time, or taken back to an older state
             return {}
         seconds = max(1e-9, now - before[0])
         speed, per_step = (tokens - before[1]) / seconds, seconds / max(1, step - before[2])

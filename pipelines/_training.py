@@ -64,7 +64,7 @@ class Phase:
 
     def train(self, model: "LlamaForCausalLM", objective: "Objective", batch_at: "BatchAt", **facts: Any) -> None:
         """Trains, saves the model into `out`, and concludes with curve, steps, shape, validation loss and `facts`."""
-        from models import checkpoints
+        from models import checkpoints, states
         from models.fit import Plan, fit
         from models.shapes import describe, shape_of
 
@@ -73,8 +73,9 @@ class Phase:
         fields = params.model_dump(include=set(Plan.__dataclass_fields__))
         plan = Plan(steps=steps, batch=examples, log_every=max(1, steps // 100), **fields)
         probe = Probe(self.tokenizer, self.validation, context=params.context, samples=self.scratch / "samples.jsonl")
-        state, on_step = self.scratch / "state", self.journal.step
-        curve = fit(model, objective, batch_at, plan=plan, state=state, on_step=on_step, probe=probe)
+        calls: dict[str, Any] = {"on_step": self.journal.step, "probe": probe, "plan": plan}
+        own = {"code": states.code_fingerprint(), "data": self.scratch.name}  # which is a digest of params and inputs
+        curve = fit(model, objective, batch_at, state=self.scratch / "state", fingerprints=own, **calls)
         checkpoints.save(model, self.out, tokenizer=self.tokenizer)
         shutil.copyfile(probe.samples, self.out / "samples.jsonl")
         self.journal.attach(self.out / "samples.jsonl")
