@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 Batch = dict[str, "torch.Tensor"]
-BatchAt = Callable[
-    [int, int], Batch
-]  # (index, examples) → the batch of that index, which is the step if none is skipped
+BatchAt = Callable[[int, int], Batch]  # (index, examples) → that batch; the index is the step if none is skipped
 Loss = tuple["torch.Tensor", "torch.Tensor"]  # summed over targets, and how many they are
 Objective = Callable[["LlamaForCausalLM", Batch], Loss]
 MICRO_TOKENS = {"cpu": 8_192, "cuda": 65_536}  # execution, not identity: results differ by rounding only
@@ -59,6 +57,7 @@ class Plan:
         return self.learning_rate * max(0.05, min(1.0, (self.steps - step) / cooling))
 
 
+@kernels.fast_matmul()
 def fit(
     model: "LlamaForCausalLM", objective: Objective, batch_at: BatchAt, *, plan: Plan, state: Path,
     on_step: Callable[..., None], probe: Callable[["LlamaForCausalLM", int], dict[str, float]],
@@ -82,7 +81,7 @@ def fit(
     target = kernels.device()
     accelerator = Accelerator(cpu=target.type == "cpu", mixed_precision="bf16" if target.type == "cuda" else "no")
     kernels.accelerate(model)
-    on_step(0, kernels=kernels.kernels(), device=str(target))
+    on_step(0, kernels=kernels.kernels(), device=str(target), products=kernels.products())
     optimizers = optimizers_of(model, plan)
     learner, *optimizers = accelerator.prepare(_learner(model, objective), *optimizers)
     meter = Meter(plan.steps, plan.context, shape_of(model.config), accelerator.num_processes)
@@ -229,8 +228,10 @@ def _one_step(
         total += torch.stack([loss.detach().float(), count.float()])
     told = torch.cat([total, total.new_tensor(signs())])
     summed, counted, broken, stopped = accelerator.reduce(told, "sum").tolist()
-    for weight in learner.parameters():
-        if weight.grad is not None:
-            weight.grad.mul_(accelerator.num_processes / max(1.0, counted))
-    norm = accelerator.clip_grad_norm_(learner.parameters(), clip)
-    return Seen(summed / max(1.0, counted), float(norm), broken, stopped)
+    gradients = [weight.grad for weight in learner.parameters() if weight.grad is not None]
+    share = accelerator.num_processes / max(1.0, counted)
+    norm = float(torch.nn.utils.get_total_norm(gradients)) * share
+    factor = share * min(1.0, clip / (norm + 1e-6))  # mean and clipping in one pass
+    for gradient in gradients:
+        gradient.mul_(factor)
+    return Seen(summed / max(1.0, counted), norm, broken, stopped)

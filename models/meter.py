@@ -22,5 +22,6 @@ class Meter:
         seconds = max(1e-9, now - before[0])
         speed, per_step = (tokens - before[1]) / seconds, seconds / max(1, step - before[2])
         figures = {"perf/tokens_per_s": round(speed), "perf/mfu": round(speed * self.flops / self.peak, 4)}
+        figures["perf/memory_gib"] = kernels.peak_memory()
         left = (self.steps - step - 1) * per_step
         return figures | {"perf/step_seconds": round(per_step, 4), "perf/eta_seconds": round(left)}

@@ -21,6 +21,12 @@ TINY = Shape(
 )
 
 
+@pytest.fixture(autouse=True)
+def exact_products(monkeypatch):
+    """Laws of equality are tested in float32; a test of bf16 products says so."""
+    monkeypatch.setenv("OPENMIDM_PRODUCTS", "ieee")
+
+
 @pytest.fixture
 def tiny():
     return build(TINY, seed=0)
