@@ -1,0 +1,165 @@
+"""Knows how a student learns a teacher's distribution: live, or from a cache of its draws, never with all logits at once.
+
+Shapes: B examples, T positions, D hidden, V vocabulary rows, N = counted positions, K drawn ids of a position.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from models import kernels
+from models.batches import IGNORED
+from models.objectives import head_of
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from models.objectives import Batch, Result
+
+CHUNK = 256  # positions whose full-vocabulary logits stand in memory at once; the fastest of 64…1024 on CPU (docs/log.md)
+LIGER_BETA = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": 0.5}  # its generalised JSD, by our names
+
+
+class Distillation:
+    """(1 − ce_weight) · T² · divergence(teacher, student) + ce_weight · cross-entropy (Minitron, §3).
+
+    `forward_kl` is KL(teacher‖student), `reverse_kl` the other way round, `jsd` their Jensen–Shannon mean at ½.
+    Raises ValueError before any work when the vocabularies differ.
+    """
+
+    def __init__(
+        self, teacher: "LlamaForCausalLM", student: "LlamaForCausalLM", *,
+        divergence: Literal["forward_kl", "reverse_kl", "jsd"], temperature: float, ce_weight: float,
+    ) -> None:  # fmt: skip
+        if (theirs := teacher.config.vocab_size) != (ours := student.config.vocab_size):
+            raise ValueError(f"teacher has {theirs} vocabulary rows, student {ours}; give both one tokenizer")
+        self.teacher = teacher.eval().requires_grad_(False).to(kernels.device())
+        kernels.accelerate(self.teacher)
+        self.divergence, self.temperature, self.ce_weight = divergence, temperature, ce_weight
+
+    def __call__(self, student: "LlamaForCausalLM", batch: "Batch") -> "Result":
+        import torch
+
+        keep = batch["targets"] != IGNORED
+        with torch.no_grad():
+            taught_ND = self.teacher.model(input_ids=batch["ids"], use_cache=False).last_hidden_state[keep]
+        hidden_ND = student.model(input_ids=batch["ids"], use_cache=False).last_hidden_state[keep]
+        loss_of = self._fused if kernels.kernels() == "liger" else self._chunked
+        heads = head_of(student, hidden_ND), head_of(self.teacher, taught_ND)
+        return loss_of(hidden_ND, taught_ND, batch["targets"][keep], *heads), keep.sum()
+
+    def _chunked(
+        self, hidden_ND: "torch.Tensor", taught_ND: "torch.Tensor", target_N: "torch.Tensor",
+        head_VD: "torch.Tensor", teacher_VD: "torch.Tensor",
+    ) -> "torch.Tensor":  # fmt: skip
+        def loss_of(logits_NV: "torch.Tensor", taught_ND: "torch.Tensor", target_N: "torch.Tensor") -> "torch.Tensor":
+            taught_NV = (taught_ND @ teacher_VD.T).float()
+            gap = divergence_sum(taught_NV / self.temperature, logits_NV / self.temperature, self.divergence)
+            return _with_targets(self.temperature**2 * gap, logits_NV, target_N, self.ce_weight)
+
+        return chunked(loss_of, hidden_ND, head_VD, taught_ND, target_N)
+
+    def _fused(
+        self, hidden_ND: "torch.Tensor", taught_ND: "torch.Tensor", target_N: "torch.Tensor",
+        head_VD: "torch.Tensor", teacher_VD: "torch.Tensor",
+    ) -> "torch.Tensor":  # fmt: skip
+        """The same through Liger, whose divergence is a mean over positions and carries no T²."""
+        from liger_kernel.transformers import LigerFusedLinearJSD
+
+        divergence = LigerFusedLinearJSD(jsd_beta=LIGER_BETA[self.divergence], temperature=self.temperature)
+        gap = divergence(hidden_ND, head_VD, taught_ND, teacher_VD, None)
+        loss = (1 - self.ce_weight) * self.temperature**2 * len(hidden_ND) * gap
+        if not self.ce_weight:
+            return loss
+        return loss + self.ce_weight * kernels.next_token_loss(hidden_ND, head_VD, target_N)
+
+
+class CachedDistillation:
+    """The same from a teacher's draws that lie in the batch (models.teacher_cache), at the price of a cross-entropy.
+
+    −T² · Σ q log p against the drawn shares q, whose expectation is the teacher's distribution: its gradient is that of
+    forward KL in expectation, and its value is larger by T² times the teacher's entropy.
+    """
+
+    def __init__(self, *, temperature: float, ce_weight: float) -> None:
+        self.temperature, self.ce_weight = temperature, ce_weight
+
+    def __call__(self, student: "LlamaForCausalLM", batch: "Batch") -> "Result":
+        keep = batch["targets"] != IGNORED
+        hidden_ND = student.model(input_ids=batch["ids"], use_cache=False).last_hidden_state[keep]
+        taught = (batch[name][keep] for name in ("drawn", "shares", "targets"))
+        return chunked(self._loss, hidden_ND, head_of(student, hidden_ND), *taught), keep.sum()
+
+    def _loss(
+        self, logits_NV: "torch.Tensor", drawn_NK: "torch.Tensor", shares_NK: "torch.Tensor", target_N: "torch.Tensor"
+    ) -> "torch.Tensor":
+        sharp_NV = logits_NV / self.temperature
+        gap = sharp_NV.logsumexp(-1).sum() - (shares_NK * sharp_NV.gather(-1, drawn_NK)).sum()
+        return _with_targets(self.temperature**2 * gap, logits_NV, target_N, self.ce_weight)
+
+
+def divergence_sum(teacher_NV: "torch.Tensor", student_NV: "torch.Tensor", kind: str) -> "torch.Tensor":
+    """Divergence in nats summed over N positions, from unnormalised logits."""
+    import math
+
+    import torch
+    from torch.nn.functional import kl_div, log_softmax
+
+    def kl(p: "torch.Tensor", q: "torch.Tensor") -> "torch.Tensor":
+        return kl_div(q, p, log_target=True, reduction="sum")
+
+    p, q = log_softmax(teacher_NV, -1), log_softmax(student_NV, -1)
+    if kind in ("forward_kl", "reverse_kl"):
+        return kl(p, q) if kind == "forward_kl" else kl(q, p)
+    middle = torch.logaddexp(p, q) - math.log(2)
+    return 0.5 * (kl(p, middle) + kl(q, middle))
+
+
+def chunked(
+    loss_of: Callable[..., "torch.Tensor"], hidden_ND: "torch.Tensor", head_VD: "torch.Tensor", *rows: "torch.Tensor"
+) -> "torch.Tensor":
+    """Σ loss_of(logits [n,V] in float32, n rows of each of `rows`) over chunks of CHUNK positions.
+
+    Each chunk is differentiated while its logits stand, as Liger's fused linear losses do (Hsu et al. 2024, §3): the
+    backward pass has nothing to compute again. Gradients flow to `hidden_ND` and `head_VD` alone.
+    """
+    return _chunks().apply(loss_of, hidden_ND, head_VD, *rows)
+
+
+@cache
+def _chunks() -> Any:
+    import torch
+
+    class Chunks(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, loss_of: Any, hidden_ND: Any, head_VD: Any, *rows: Any) -> Any:
+            head, found = head_VD.detach().requires_grad_(), torch.zeros((), device=hidden_ND.device)
+            slopes_ND, slope_VD = torch.empty_like(hidden_ND), torch.zeros_like(head_VD)
+            for start in range(0, len(hidden_ND), CHUNK):
+                part = slice(start, start + CHUNK)
+                hidden = hidden_ND[part].detach().requires_grad_()
+                with torch.enable_grad():
+                    loss = loss_of((hidden @ head.T).float(), *(row[part] for row in rows))
+                slopes_ND[part], slope = torch.autograd.grad(loss, (hidden, head))
+                slope_VD += slope
+                found = found + loss.detach()
+            ctx.save_for_backward(slopes_ND, slope_VD)
+            return found
+
+        @staticmethod
+        def backward(ctx: Any, scale: Any) -> Any:  # type: ignore[override]
+            slopes_ND, slope_VD = ctx.saved_tensors
+            wanted = ctx.needs_input_grad
+            return None, slopes_ND * scale, slope_VD * scale, *[None] * (len(wanted) - 3)
+
+    return Chunks
+
+
+def _with_targets(
+    gap: "torch.Tensor", logits_NV: "torch.Tensor", target_N: "torch.Tensor", share: float
+) -> "torch.Tensor":
+    """(1 − share) · gap + share · cross-entropy with the text's own next tokens."""
+    from torch.nn.functional import cross_entropy
+
+    return (1 - share) * gap + share * cross_entropy(logits_NV, target_N, reduction="sum") if share else gap
