@@ -1,4 +1,4 @@
-"""Knows how a student learns a teacher's distribution: live, or from a cache of its draws, never with all logits at once.
+"""Knows how a student learns a teacher's distribution, live or from a cache of its draws, a chunk of logits at a time.
 
 Shapes: B examples, T positions, D hidden, V vocabulary rows, N = counted positions, K drawn ids of a position.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from models.objectives import Batch, Result
 
-CHUNK = 256  # positions whose full-vocabulary logits stand in memory at once; the fastest of 64…1024 on CPU (docs/log.md)
+CHUNK = {"cpu": 128, "cuda": 2048}  # positions whose full-vocabulary logits stand in memory at once (docs/log.md)
 LIGER_BETA = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": 0.5}  # its generalised JSD, by our names
 
 
@@ -32,8 +32,7 @@ class Distillation:
         self, teacher: "LlamaForCausalLM", student: "LlamaForCausalLM", *,
         divergence: Literal["forward_kl", "reverse_kl", "jsd"], temperature: float, ce_weight: float,
     ) -> None:  # fmt: skip
-        if (theirs := teacher.config.vocab_size) != (ours := student.config.vocab_size):
-            raise ValueError(f"teacher has {theirs} vocabulary rows, student {ours}; give both one tokenizer")
+        _refuse_other_vocabulary(teacher, student)
         self.teacher = teacher.eval().requires_grad_(False).to(kernels.device())
         kernels.accelerate(self.teacher)
         self.divergence, self.temperature, self.ce_weight = divergence, temperature, ce_weight
@@ -80,9 +79,13 @@ class CachedDistillation:
 
     −T² · Σ q log p against the drawn shares q, whose expectation is the teacher's distribution: its gradient is that of
     forward KL in expectation, and its value is larger by T² times the teacher's entropy.
+    Raises ValueError before any work when the vocabularies differ.
     """
 
-    def __init__(self, *, temperature: float, ce_weight: float) -> None:
+    def __init__(
+        self, teacher: "LlamaForCausalLM", student: "LlamaForCausalLM", *, temperature: float, ce_weight: float
+    ) -> None:
+        _refuse_other_vocabulary(teacher, student)
         self.temperature, self.ce_weight = temperature, ce_weight
 
     def __call__(self, student: "LlamaForCausalLM", batch: "Batch") -> "Result":
@@ -119,7 +122,7 @@ def divergence_sum(teacher_NV: "torch.Tensor", student_NV: "torch.Tensor", kind:
 def chunked(
     loss_of: Callable[..., "torch.Tensor"], hidden_ND: "torch.Tensor", head_VD: "torch.Tensor", *rows: "torch.Tensor"
 ) -> "torch.Tensor":
-    """Σ loss_of(logits [n,V] in float32, n rows of each of `rows`) over chunks of CHUNK positions.
+    """Σ loss_of(logits [n,V] in float32, n rows of each of `rows`) over chunks of positions.
 
     Each chunk is differentiated while its logits stand, as Liger's fused linear losses do (Hsu et al. 2024, §3): the
     backward pass has nothing to compute again. Gradients flow to `hidden_ND` and `head_VD` alone.
@@ -135,25 +138,32 @@ def _chunks() -> Any:
         @staticmethod
         def forward(ctx: Any, loss_of: Any, hidden_ND: Any, head_VD: Any, *rows: Any) -> Any:
             head, found = head_VD.detach().requires_grad_(), torch.zeros((), device=hidden_ND.device)
-            slopes_ND, slope_VD = torch.empty_like(hidden_ND), torch.zeros_like(head_VD)
-            for start in range(0, len(hidden_ND), CHUNK):
-                part = slice(start, start + CHUNK)
+            exact = torch.promote_types(head_VD.dtype, torch.float32)  # a sum over chunks, which bfloat16 would round
+            slopes_ND, slope_VD = torch.empty_like(hidden_ND), torch.zeros_like(head_VD, dtype=exact)
+            size = CHUNK[hidden_ND.device.type]
+            for start in range(0, len(hidden_ND), size):
+                part = slice(start, start + size)
                 hidden = hidden_ND[part].detach().requires_grad_()
                 with torch.enable_grad():
                     loss = loss_of((hidden @ head.T).float(), *(row[part] for row in rows))
                 slopes_ND[part], slope = torch.autograd.grad(loss, (hidden, head))
                 slope_VD += slope
                 found = found + loss.detach()
-            ctx.save_for_backward(slopes_ND, slope_VD)
+            ctx.save_for_backward(slopes_ND, slope_VD.to(head_VD.dtype))
             return found
 
         @staticmethod
-        def backward(ctx: Any, scale: Any) -> Any:  # type: ignore[override]
+        def backward(ctx: Any, scale: Any) -> Any:
             slopes_ND, slope_VD = ctx.saved_tensors
             wanted = ctx.needs_input_grad
             return None, slopes_ND * scale, slope_VD * scale, *[None] * (len(wanted) - 3)
 
     return Chunks
+
+
+def _refuse_other_vocabulary(teacher: "LlamaForCausalLM", student: "LlamaForCausalLM") -> None:
+    if (theirs := teacher.config.vocab_size) != (ours := student.config.vocab_size):
+        raise ValueError(f"teacher has {theirs} vocabulary rows, student {ours}; give both one tokenizer")
 
 
 def _with_targets(

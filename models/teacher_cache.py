@@ -1,6 +1,6 @@
 """Knows how a teacher's distributions lie on disk: a few draws per token, drawn once and read by many students.
 
-Random sampling KD (Anshumann et al. 2025, arXiv 2503.16870) keeps draws instead of the top k, which would be biased: the
+Random sampling KD (Anshumann et al. 2025, arXiv 2503.16870) keeps draws, not the top k, which would be biased: the
 share of draws that fall on an id has the teacher's probability as its expectation. Ours are systematic (one uniform
 number per position, then even steps through the cumulative distribution): as unbiased, and 32 of them err less than 50
 independent ones in fewer bytes (docs/log.md).
@@ -92,6 +92,12 @@ class TeacherCache:
         if (found := _windows(folder, origin)) < windows:
             raise ValueError(f"{folder} holds {found} of {windows} windows; write the rest first")
         return cls(folder, origin, packed)
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Bytes on disk per position."""
+        files = [*self.folder.glob("*.bin")]
+        return sum(file.stat().st_size for file in files) / (len(files) * SHARD * self.packed.context)
 
     def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
         """Packed.batch and, K = most ids of any position, {"drawn": int64 [B,T,K], "shares": float32 [B,T,K]}.

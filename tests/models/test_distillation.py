@@ -42,7 +42,7 @@ def gradients(model, loss):
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd"])
 @pytest.mark.parametrize("chunk", [4, 1024])
 def test_distillation_equals_the_dense_definition(tiny, teacher, batch, divergence, chunk, monkeypatch):
-    monkeypatch.setattr(distillation, "CHUNK", chunk)
+    monkeypatch.setitem(distillation.CHUNK, "cpu", chunk)
     objective = Distillation(teacher, tiny, divergence=divergence, **NUMBERS)
     keep = batch["targets"] != IGNORED
     student = tiny(batch["ids"]).logits[keep]
@@ -64,7 +64,7 @@ def test_distillation_equals_the_dense_definition(tiny, teacher, batch, divergen
 
 
 def test_a_chunks_gradient_is_the_numerical_one(monkeypatch):
-    monkeypatch.setattr(distillation, "CHUNK", 2)
+    monkeypatch.setitem(distillation.CHUNK, "cpu", 2)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # a numerical slope needs doubles
     draw = torch.Generator().manual_seed(0)
     hidden, head, taught = (torch.randn(n, 3, generator=draw, dtype=torch.float64) for n in (5, 7, 5))
@@ -82,7 +82,7 @@ def test_draws_that_are_the_whole_distribution_give_forward_kl(tiny, teacher, ba
     with torch.no_grad():
         shares = (teacher(batch["ids"]).logits / 2.0).softmax(-1)
     drawn = torch.arange(TINY.vocab_rows).expand(shares.shape)
-    cached = CachedDistillation(**NUMBERS)(tiny, batch | {"drawn": drawn, "shares": shares})
+    cached = CachedDistillation(teacher, tiny, **NUMBERS)(tiny, batch | {"drawn": drawn, "shares": shares})
     live = Distillation(teacher, tiny, divergence="forward_kl", **NUMBERS)(tiny, batch)
     kept = shares[batch["targets"] != IGNORED]
     entropy = -(kept * kept.clamp_min(1e-30).log()).sum()
@@ -93,7 +93,7 @@ def test_draws_that_are_the_whole_distribution_give_forward_kl(tiny, teacher, ba
 def test_draws_that_are_the_text_itself_give_its_cross_entropy(tiny, batch):
     target = batch["targets"].clamp(min=0)
     taught = {"drawn": target[..., None], "shares": torch.ones(*target.shape, 1)}
-    loss, _ = CachedDistillation(temperature=1.0, ce_weight=0.0)(tiny, batch | taught)
+    loss, _ = CachedDistillation(tiny, tiny, temperature=1.0, ce_weight=0.0)(tiny, batch | taught)
     plain = cross_entropy(tiny(batch["ids"]).logits.flatten(0, 1), batch["targets"].flatten(), reduction="sum")
     torch.testing.assert_close(loss, plain)
 
@@ -110,7 +110,7 @@ def test_jensen_shannon_is_bounded_by_ln_2():
 
 
 def test_the_whole_logits_never_stand_in_memory(tiny, teacher, batch, monkeypatch):
-    monkeypatch.setattr(distillation, "CHUNK", 8)
+    monkeypatch.setitem(distillation.CHUNK, "cpu", 8)
     seen, plain = [], distillation.divergence_sum
     monkeypatch.setattr(distillation, "divergence_sum", lambda *a: seen.append(len(a[1])) or plain(*a))
     Distillation(teacher, tiny, divergence="jsd", temperature=1.0, ce_weight=0.0)(tiny, batch)[0].backward()
@@ -120,4 +120,6 @@ def test_the_whole_logits_never_stand_in_memory(tiny, teacher, batch, monkeypatc
 def test_teacher_and_student_of_different_vocabularies_are_refused_before_any_work(tiny):
     other = build(replace(TINY, vocab_rows=192), seed=0)
     with pytest.raises(ValueError, match="192 vocabulary rows, student 128"):
-        Distillation(other, tiny, divergence="forward_kl", temperature=1.0, ce_weight=0.0)
+        Distillation(other, tiny, divergence="forward_kl", **NUMBERS)
+    with pytest.raises(ValueError, match="192 vocabulary rows, student 128"):
+        CachedDistillation(other, tiny, **NUMBERS)

@@ -79,7 +79,10 @@ def test_the_mean_gradient_of_many_draws_approaches_dense_forward_kl(tiny, teach
 
     def of_draws():
         drawn = torch.from_numpy(teacher_cache.draw(logits, draw.random(len(logits)), 4)).view(2, CONTEXT, 4)
-        return gradient(CachedDistillation(**numbers), batch | {"drawn": drawn, "shares": torch.full(drawn.shape, 0.25)})
+        return gradient(
+            CachedDistillation(model, tiny, **numbers),
+            batch | {"drawn": drawn, "shares": torch.full(drawn.shape, 0.25)},
+        )
 
     rows = [of_draws() for _ in range(64)]
     one, few, many = (float((sum(rows[:n]) / n - dense).norm() / dense.norm()) for n in (1, 8, 64))
@@ -100,7 +103,9 @@ def test_a_batch_is_the_plain_one_with_shares_that_are_the_teachers(tmp_path, te
     assert float((spread(cache.batch(2, 6)) - chances).abs().max()) > 2 / DRAWS  # others have others
 
 
-def test_writing_again_gives_the_same_bytes_and_a_killed_writing_goes_on(tmp_path, teacher, tokens, packed, monkeypatch):
+def test_writing_again_gives_the_same_bytes_and_a_killed_writing_goes_on(
+    tmp_path, teacher, tokens, packed, monkeypatch
+):
     filled(tmp_path / "whole", teacher, tokens, packed)
     plain, done = teacher_cache._replace, []
 
@@ -132,8 +137,10 @@ def test_a_second_student_finds_everything_and_a_longer_one_writes_the_rest(tmp_
 
 def test_a_token_takes_three_bytes_for_each_different_id_and_one_more(tmp_path, teacher, tokens, packed):
     origin = filled(tmp_path / "cache", teacher, tokens, packed, windows=8)
-    batch = TeacherCache.open(tmp_path / "cache", origin, packed, windows=8).batch(0, 8)
+    cache = TeacherCache.open(tmp_path / "cache", origin, packed, windows=8)
+    batch = cache.batch(0, 8)
     size = (tmp_path / "cache/00000.bin").stat().st_size - teacher_cache.SEAL
+    assert cache.bytes_per_token == pytest.approx((size + teacher_cache.SEAL) / (8 * CONTEXT))
     assert size == 8 * CONTEXT + 3 * int((batch["shares"] > 0).sum())
     assert size / (8 * CONTEXT) <= 1 + 3 * DRAWS <= 40
 
