@@ -76,8 +76,8 @@ def main() -> None:
         {"who": f"{way}, {share:.0%}", **dict(zip(("low", "bpb", "high"), interval(bpb(rows)), strict=True))}
         for (way, share), rows in runs.items()
     ]
-    single = [*tuned.values(), *(row for (_, share), rows in runs.items() if share < 1 for row in rows)]
-    rows = [*means, *single, steps | {"who": "seconds of a step"}]
+    single = {row["who"]: row for found in (tuned.values(), *runs.values()) for row in found}
+    rows = [*means, *single.values(), steps | {"who": "seconds of a step"}]
     _frame.report("distillation", goal=GOAL, rows=rows, ratio=ratios(runs, steps, shapes(flags.artifacts)))
 
 

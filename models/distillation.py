@@ -3,7 +3,7 @@
 Shapes: B examples, T positions, D hidden, V vocabulary rows, N = counted positions, K drawn ids of a position.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from models.objectives import Batch, Result
 
 CHUNK = {"cpu": 128, "cuda": 2048}  # positions whose full-vocabulary logits stand in memory at once (docs/log.md)
+DEPTHS = (0.25, 0.5, 0.75)  # of the layers, after which hidden states are compared
 LIGER_BETA = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": 0.5}  # its generalised JSD, by our names
 
 
@@ -25,28 +26,49 @@ class Distillation:
     """(1 − ce_weight) · T² · divergence(teacher, student) + ce_weight · cross-entropy (Minitron, §3).
 
     `forward_kl` is KL(teacher‖student), `reverse_kl` the other way round, `jsd` their Jensen–Shannon mean at ½.
-    Raises ValueError before any work when the vocabularies differ.
+    `layers_weight` adds that much of the distance between hidden states at DEPTHS; `channels` [D] are the teacher's
+    hidden channels that the student's were cut from. Raises ValueError before any work when the vocabularies differ.
     """
 
     def __init__(
         self, teacher: "LlamaForCausalLM", student: "LlamaForCausalLM", *,
         divergence: Literal["forward_kl", "reverse_kl", "jsd"], temperature: float, ce_weight: float,
+        layers_weight: float = 0.0, channels: Sequence[int] = (),
     ) -> None:  # fmt: skip
         _refuse_other_vocabulary(teacher, student)
         self.teacher = teacher.eval().requires_grad_(False).to(kernels.device())
         kernels.accelerate(self.teacher)
         self.divergence, self.temperature, self.ce_weight = divergence, temperature, ce_weight
+        self.layers_weight, self.channels = layers_weight, list(channels)
 
     def __call__(self, student: "LlamaForCausalLM", batch: "Batch") -> "Result":
         import torch
 
         keep = batch["targets"] != IGNORED
+        given = {"input_ids": batch["ids"], "use_cache": False, "output_hidden_states": self.layers_weight > 0}
         with torch.no_grad():
-            taught_ND = self.teacher.model(input_ids=batch["ids"], use_cache=False).last_hidden_state[keep]
-        hidden_ND = student.model(input_ids=batch["ids"], use_cache=False).last_hidden_state[keep]
+            taught = self.teacher.model(**given)
+        learnt = student.model(**given)
+        hidden_ND, taught_ND = learnt.last_hidden_state[keep], taught.last_hidden_state[keep]
         loss_of = self._fused if kernels.kernels() == "liger" else self._chunked
         heads = head_of(student, hidden_ND), head_of(self.teacher, taught_ND)
-        return loss_of(hidden_ND, taught_ND, batch["targets"][keep], *heads), keep.sum()
+        loss = loss_of(hidden_ND, taught_ND, batch["targets"][keep], *heads)
+        if self.layers_weight:
+            loss = loss + self.layers_weight * self._apart(learnt.hidden_states, taught.hidden_states, keep)
+        return loss, keep.sum()
+
+    def _apart(
+        self, ours: Sequence["torch.Tensor"], theirs: Sequence["torch.Tensor"], keep: "torch.Tensor"
+    ) -> "torch.Tensor":
+        """Mean squared distance of hidden states of unit RMS, summed over positions: 0 if the same, 2 if unlike."""
+        from torch.nn.functional import mse_loss, rms_norm
+
+        total = ours[0].new_zeros(())
+        for depth in DEPTHS:
+            mine, taught = (states[round(depth * (len(states) - 1))][keep] for states in (ours, theirs))
+            mine, taught = (rms_norm(own.float(), mine.shape[-1:]) for own in (mine, taught[:, self.channels]))
+            total = total + mse_loss(mine, taught, reduction="sum") / mine.shape[-1] / len(DEPTHS)
+        return total
 
     def _chunked(
         self, hidden_ND: "torch.Tensor", taught_ND: "torch.Tensor", target_N: "torch.Tensor",

@@ -1,5 +1,6 @@
 """Teaches the pruned model what Base knows: next-token distributions matched token by token."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ class Params(TrainingParams):
     divergence: Literal["forward_kl", "reverse_kl", "jsd"]
     temperature: float  # of both distributions
     ce_weight: float  # share of plain cross-entropy
+    layers_weight: float  # online: of the distance between hidden states of pruned channels; 0 leaves it out
 
 
 def main(
@@ -37,7 +39,9 @@ def main(
         origin, root = {"teacher": teacher, "tokens": tokens}, scratch.parent.parent / "teacher"
         objective, batch_at, facts = _cached(base, model, packed, root=root, params=params, **origin)
     else:
-        numbers = params.model_dump(include={"divergence", "temperature", "ce_weight"})
+        numbers = params.model_dump(include={"divergence", "temperature", "ce_weight", "layers_weight"})
+        if params.layers_weight:
+            numbers["channels"] = json.loads((student / "mapping.json").read_text(encoding="utf-8"))[0]["hidden"]
         objective, batch_at, facts = Distillation(base, model, **numbers), packed.batch, {}
     phase.train(model, objective, batch_at, **facts)
 
@@ -50,9 +54,9 @@ def _cached(
     from models import teacher_cache
     from models.distillation import CachedDistillation
 
-    if params.divergence != "forward_kl":
-        remedy = "ask for it, or for distill.logits = online"
-        raise ValueError(f"distill.divergence = {params.divergence}: draws of the teacher give forward_kl; {remedy}")
+    if params.divergence != "forward_kl" or params.layers_weight:
+        asked = f"distill.divergence = {params.divergence}, distill.layers_weight = {params.layers_weight}"
+        raise ValueError(f"{asked}: cached draws give forward_kl and no layers; ask for distill.logits = online")
     objective = CachedDistillation(base, model, temperature=params.temperature, ce_weight=params.ce_weight)
     origin = teacher_cache.provenance(teacher, tokens, packed, draws=params.draws, temperature=params.temperature)
     folder, windows = teacher_cache.place(root, origin), -(-max(params.tokens, params.batch_tokens) // params.context)

@@ -1,5 +1,6 @@
 """Learning from a teacher equals its plain definition, in value and gradient, in chunks of any size."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from models import distillation
 from models.batches import IGNORED
 from models.distillation import CachedDistillation, Distillation
+from models.growth import importance, prune_width
 from models.shapes import build
 from tests.models.conftest import TINY
 
@@ -123,3 +125,42 @@ def test_teacher_and_student_of_different_vocabularies_are_refused_before_any_wo
         Distillation(other, tiny, divergence="forward_kl", **NUMBERS)
     with pytest.raises(ValueError, match="192 vocabulary rows, student 128"):
         CachedDistillation(other, tiny, **NUMBERS)
+
+
+def test_hidden_states_are_compared_channel_by_channel_whatever_their_scale(tiny, batch):
+    numbers = {"divergence": "forward_kl", "temperature": 1.0, "ce_weight": 0.0}
+    own = list(range(TINY.hidden))
+
+    def distance(teacher, channels):
+        with_layers = Distillation(teacher, tiny, layers_weight=1.0, channels=channels, **numbers)
+        loss, count = with_layers(tiny, batch)
+        return float((loss - Distillation(teacher, tiny, **numbers)(tiny, batch)[0]) / count)
+
+    same, other = copy.deepcopy(tiny), build(TINY, seed=9)
+    assert distance(same, own) == pytest.approx(0, abs=1e-5)
+    assert 0.5 < distance(same, own[::-1]) < 3 and 0.5 < distance(other, own) < 3
+
+
+def test_channels_that_pruning_kept_are_nearer_than_channels_by_lot(batch):
+    base = build(replace(TINY, layers=4, tied=True), seed=9)
+    student, mapping = prune_width(base, importance(base, [batch["ids"]]), hidden=24, ffn=64)
+    numbers = {"divergence": "forward_kl", "temperature": 1.0, "ce_weight": 0.0}
+
+    def loss(channels):
+        objective = Distillation(base, student, layers_weight=1.0, channels=channels, **numbers)
+        return float(objective(student, batch)[0])
+
+    kept = mapping[0]["hidden"]
+    assert loss(kept) < loss(kept[::-1])
+
+
+def test_the_layers_gradient_reaches_the_lower_layers_only(batch):
+    tiny, teacher = (build(replace(TINY, layers=4), seed=seed) for seed in (0, 9))
+    numbers = {"divergence": "forward_kl", "temperature": 1.0, "ce_weight": 0.0}
+    own = list(range(TINY.hidden))
+    plain = Distillation(teacher, tiny, **numbers)(tiny, batch)[0]
+    layers = Distillation(teacher, tiny, layers_weight=1.0, channels=own, **numbers)(tiny, batch)[0]
+    tiny.zero_grad()
+    (layers - plain).backward()
+    heights = [float(layer.mlp.down_proj.weight.grad.norm()) for layer in tiny.model.layers]
+    assert heights[0] > 1e-3 and heights[-1] == pytest.approx(0, abs=1e-4)
