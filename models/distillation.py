@@ -50,7 +50,8 @@ class Distillation:
             taught = self.teacher.model(**given)
         learnt = student.model(**given)
         hidden_ND, taught_ND = learnt.last_hidden_state[keep], taught.last_hidden_state[keep]
-        loss_of = self._fused if kernels.kernels() == "liger" else self._chunked
+        fused = kernels.kernels() == "liger" and len(hidden_ND)  # Liger cannot divide by no positions
+        loss_of = self._fused if fused else self._chunked
         heads = head_of(student, hidden_ND), head_of(self.teacher, taught_ND)
         loss = loss_of(hidden_ND, taught_ND, batch["targets"][keep], *heads)
         if self.layers_weight:

@@ -2,6 +2,9 @@
 
 import copy
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,6 +16,7 @@ from models.batches import IGNORED
 from models.distillation import CachedDistillation, Distillation
 from models.growth import importance, prune_width
 from models.shapes import build
+from tests.house import ROOT
 from tests.models.conftest import TINY
 
 NUMBERS = {"temperature": 2.0, "ce_weight": 0.3}
@@ -38,7 +42,7 @@ def teacher():
 def gradients(model, loss):
     model.zero_grad()
     loss.backward()
-    return torch.cat([w.grad.flatten() for w in model.parameters()])
+    return torch.cat([w.grad.flatten() for w in model.parameters() if w.grad is not None])
 
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd"])
@@ -63,6 +67,41 @@ def test_distillation_equals_the_dense_definition(tiny, teacher, batch, divergen
     torch.testing.assert_close(loss, plain, rtol=1e-4, atol=1e-5)
     ours, dense = gradients(tiny, objective(tiny, batch)[0]), gradients(tiny, plain)
     torch.testing.assert_close(ours, dense, rtol=1e-3, atol=1e-5)
+
+
+LIGER = """
+import torch
+from models.distillation import Distillation
+from models.shapes import build
+from tests.models.conftest import TINY
+
+teacher, student = build(TINY, seed=9), build(TINY, seed=0)
+draw = torch.Generator().manual_seed(0)
+taught, hidden = (torch.randn(5, TINY.hidden, generator=draw) for _ in "ab")
+for divergence in ("forward_kl", "reverse_kl", "jsd"):
+    objective = Distillation(teacher, student, divergence=divergence, temperature=2.0, ce_weight=0.0)
+    found = []
+    for loss_of in (objective._chunked, objective._fused):
+        own, head = hidden.clone().requires_grad_(), student.lm_head.weight.detach().clone().requires_grad_()
+        loss = loss_of(own, taught, torch.zeros(5, dtype=int), head, teacher.lm_head.weight * 20)
+        loss.backward()
+        found.append([loss, own.grad, head.grad])
+    for ours, theirs in zip(*found):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+"""
+
+
+@pytest.mark.slow
+def test_liger_has_the_same_three_divergences():
+    """Its Triton kernels run on any machine in the interpreter, which has to be asked for before they are imported."""
+    done = subprocess.run([sys.executable, "-c", LIGER], env={**os.environ, "TRITON_INTERPRET": "1"}, cwd=ROOT)
+    assert done.returncode == 0
+
+
+def test_a_batch_without_targets_costs_nothing_and_moves_nothing(tiny, teacher, batch):
+    empty = batch | {"targets": torch.full_like(batch["targets"], IGNORED)}
+    loss, count = Distillation(teacher, tiny, divergence="jsd", **NUMBERS)(tiny, empty)
+    assert float(loss.detach()) == int(count) == 0 and not gradients(tiny, loss).any()
 
 
 def test_a_chunks_gradient_is_the_numerical_one(monkeypatch):
