@@ -3,10 +3,10 @@
     python -m benchmarks.distillation --artifacts artifacts --kept /tmp/distillation [--seeds 1 2 3] [--threads 2]
 
 `artifacts` are a demo run's: tokenize, extend (the teacher), prune (the student), mix (held-out documents). Every way
-is trained by `fit` with the numbers of the demo's `distill` at shares of the same tokens; the student from scratch
-has all of them and the best of several learning rates, chosen on the first seed. Documents are judged in windows of the
-context that all were trained with, for a student from scratch has seen no longer one. Tokens to reach the scratch
-student are read between budgets, linearly in their logarithm; a first budget that suffices counts whole.
+is trained by `fit` with the numbers of the demo's `distill` at shares of the same tokens, and with the best of several
+learning rates, chosen on the first seed. Documents are judged in windows of the context that all were trained with, for
+a student from scratch has seen no longer one. Tokens to reach the scratch student are read between budgets, linearly in
+their logarithm; a first budget that suffices counts whole. Every row lies in --kept: a run that is stopped goes on.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -42,7 +43,8 @@ GOAL = (
 )
 SHARES = (0.1, 0.2, 0.5)  # of the tokens of the student from scratch
 TAUGHT = ("pruned, cross-entropy", "pruned, online", "pruned, cached")
-RATES = (0.005, 0.01, 0.02)  # peak learning rates of the student from scratch
+RATES = (0.005, 0.01, 0.02)  # peak learning rates
+TUNED = {"scratch": 1.0, TAUGHT[0]: 0.2, TAUGHT[1]: 0.2}  # tried on the first seed, at which share
 STUDENTS = (1, 4)  # that share a cache
 TIMED = 30  # steps of each kind, in turn
 
@@ -60,23 +62,24 @@ def main() -> None:
     torch.set_num_threads(flags.threads)
     flags.kept.mkdir(parents=True, exist_ok=True)
 
-    def run(way: str, share: float, seed: int, rate: float | None = None) -> dict[str, Any]:
+    def run(way: str, share: float, seed: int, rate: float) -> dict[str, Any]:
         tokens = round(flags.tokens * share)
-        name = f"{way}, {tokens} tokens, seed {seed}" + (f", rate {rate}" if rate else "")
-        make = lambda: trained(way, flags.artifacts, flags.kept, tokens=tokens, seed=seed, rate=rate)  # noqa: E731
+        name = f"{way}, {tokens} tokens, seed {seed}, rate {rate}"
+        make = partial(trained, way, flags.artifacts, flags.kept, tokens=tokens, seed=seed, rate=rate)
         return kept(flags.kept, name, make)
 
-    tuned = {rate: run("scratch", 1.0, flags.seeds[0], rate) for rate in RATES}
-    best = min(tuned, key=lambda rate: tuned[rate]["bpb"])
-    runs = {("scratch", 1.0): [run("scratch", 1.0, seed, best) for seed in flags.seeds]}
-    runs |= {("pruned", 0.0): [run("pruned", 0.0, flags.seeds[0])] * len(flags.seeds)}  # no order: no seed
-    runs |= {(way, share): [run(way, share, seed) for seed in flags.seeds] for way in TAUGHT for share in SHARES}
+    tried = {way: {rate: run(way, share, flags.seeds[0], rate) for rate in RATES} for way, share in TUNED.items()}
+    best = {way: min(rows, key=lambda rate: rows[rate]["bpb"]) for way, rows in tried.items()}
+    best |= {TAUGHT[2]: best[TAUGHT[1]]}  # the same lesson
+    runs = {("scratch", 1.0): [run("scratch", 1.0, seed, best["scratch"]) for seed in flags.seeds]}
+    runs |= {("pruned", 0.0): [run("pruned", 0.0, flags.seeds[0], 0.0)] * len(flags.seeds)}  # no order: no seed
+    runs |= {(way, share): [run(way, share, s, best[way]) for s in flags.seeds] for way in TAUGHT for share in SHARES}
     steps = kept(flags.kept, f"steps, {flags.timed}", lambda: timed(flags.artifacts, flags.kept, flags.timed))
     means = [
         {"who": f"{way}, {share:.0%}", **dict(zip(("low", "bpb", "high"), interval(bpb(rows)), strict=True))}
         for (way, share), rows in runs.items()
     ]
-    single = {row["who"]: row for found in (tuned.values(), *runs.values()) for row in found}
+    single = {row["who"]: row for found in (*(it.values() for it in tried.values()), *runs.values()) for row in found}
     rows = [*means, *single.values(), steps | {"who": "seconds of a step"}]
     _frame.report("distillation", goal=GOAL, rows=rows, ratio=ratios(runs, steps, shapes(flags.artifacts)))
 
@@ -91,7 +94,7 @@ def kept(folder: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[st
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def trained(way: str, artifacts: Path, folder: Path, *, tokens: int, seed: int, rate: float | None) -> dict[str, Any]:
+def trained(way: str, artifacts: Path, folder: Path, *, tokens: int, seed: int, rate: float) -> dict[str, Any]:
     """Bits per byte of the student after `tokens` tokens in the order of `seed`, and the seconds of its training."""
     model, packed = checkpoints.load(artifacts / "prune"), order(artifacts, seed)
     if way == "scratch":
@@ -152,8 +155,8 @@ def timed(artifacts: Path, folder: Path, rounds: int) -> dict[str, float]:
     learners = {}
     for way in TAUGHT:
         model = copy.deepcopy(checkpoints.load(artifacts / "prune"))
-        own = lesson(way, artifacts, folder, model, packed, (rounds + 2) * plan(1, None).batch * packed.context)
-        learners[way] = (model, own[0], own[1], optimizers_of(model, plan(1, None)))
+        own = lesson(way, artifacts, folder, model, packed, (rounds + 2) * plan(1, RATES[0]).batch * packed.context)
+        learners[way] = (model, own[0], own[1], optimizers_of(model, plan(1, RATES[0])))
     for step in range(rounds + 2):
         for way, learner in learners.items():
             start = time.perf_counter()
@@ -164,12 +167,12 @@ def timed(artifacts: Path, folder: Path, rounds: int) -> dict[str, float]:
 
 def one_step(model: Any, objective: Any, batch_at: Any, optimizers: list[Any], step: int) -> None:
     """What `fit` does in a step, without its records."""
-    batch = batch_at(step, plan(1, None).batch)
+    batch = batch_at(step, plan(1, RATES[0]).batch)
     for optimizer in optimizers:
         optimizer.zero_grad()
     loss, count = objective(model, batch)
     (loss / count).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), plan(1, None).clip)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), plan(1, RATES[0]).clip)
     for optimizer in optimizers:
         optimizer.step()
 
@@ -228,14 +231,13 @@ def shapes(artifacts: Path) -> dict[str, float]:
     return {"student": student.flops_per_token(context), "teacher forward": teacher.flops_per_token(context) / 3}
 
 
-def plan(tokens: int, rate: float | None) -> Plan:
-    """The demo's plan for `distill` at another number of tokens."""
+def plan(tokens: int, rate: float) -> Plan:
+    """The demo's plan for `distill` at other tokens and another peak rate."""
     own = numbers()
     examples = own["batch_tokens"] // own["context"]
     steps = max(1, tokens // own["batch_tokens"])
     fields = {name: own[name] for name in Plan.__dataclass_fields__ if name in own} | {"save_every": max(1, steps)}
-    changed = {"learning_rate": rate} if rate else {}
-    return Plan(**{**fields, **changed, "steps": steps, "batch": examples, "log_every": max(1, steps)})
+    return Plan(**{**fields, "learning_rate": rate, "steps": steps, "batch": examples, "log_every": max(1, steps)})
 
 
 def numbers() -> dict[str, Any]:
