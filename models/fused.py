@@ -3,15 +3,16 @@
 Shapes: B examples, H heads, T positions, C channels of a head; N rows, D hidden, V vocabulary rows.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from models.kernels import exact_matmul
 
-ROWS = 256  # of logits at once: 256 × 4,096 float32 is what the cache of one core holds
+CHUNK = {"cpu": 128, "cuda": 2048}  # positions whose full-vocabulary logits stand in memory at once (docs/log.md)
 
 
 def attention(module: Any, q: Tensor, k: Tensor, v: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:
@@ -46,35 +47,35 @@ class _Attention(torch.autograd.Function):
         return *grads, None, None, None
 
 
-class LinearCrossEntropy(torch.autograd.Function):
-    """Σ cross-entropy(hidden @ headᵀ, target) + z_loss · Σ logsumexp² (PaLM, §5), its gradients made on the way.
+def chunked(loss_of: Callable[..., Tensor], hidden_ND: Tensor, head_VD: Tensor, *rows: Tensor) -> Tensor:
+    """Σ loss_of(logits [n,V] in float32, n rows of each of `rows`) over chunks of positions.
 
-    Never more than ROWS × V logits stand in memory, and none is kept for the backward pass. Targets below 0 count
-    nothing. hidden [N,D], head [V,D], target [N] → a scalar in float32.
+    Each chunk is differentiated while its logits stand, as Liger's fused linear losses do (Hsu et al. 2024, §3): the
+    backward pass has nothing to compute again. Gradients flow to `hidden_ND` and `head_VD` alone.
     """
+    return _Chunks.apply(loss_of, hidden_ND, head_VD, *rows)
 
+
+class _Chunks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, hidden_ND: Tensor, head_VD: Tensor, target_N: Tensor, z_loss: float) -> Tensor:
-        grad_ND, grad_VD = torch.empty_like(hidden_ND), torch.zeros_like(head_VD)
-        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
-        for i in range(0, len(target_N), ROWS):
-            rows_ND, target = hidden_ND[i : i + ROWS], target_N[i : i + ROWS].unsqueeze(1)
-            counted, picked = target >= 0, target.clamp(min=0)
-            logits_NV = (rows_ND @ head_VD.T).float()
-            log_sum = logits_NV.logsumexp(-1, keepdim=True)
-            loss = log_sum - logits_NV.gather(1, picked) + z_loss * log_sum.square()
-            total += (loss * counted).sum()
-            slope_NV = logits_NV.sub_(log_sum).exp_()
-            slope_NV *= (1 + 2 * z_loss * log_sum) * counted
-            slope_NV.scatter_add_(1, picked, -counted.float())
-            slope_NV = slope_NV.to(head_VD.dtype)
-            torch.mm(slope_NV, head_VD, out=grad_ND[i : i + ROWS])
-            grad_VD.addmm_(slope_NV.T, rows_ND)
-        ctx.save_for_backward(grad_ND, grad_VD)
-        return total
+    def forward(ctx: Any, loss_of: Callable[..., Tensor], hidden_ND: Tensor, head_VD: Tensor, *rows: Tensor) -> Tensor:
+        head, found = head_VD.detach().requires_grad_(), torch.zeros((), device=hidden_ND.device)
+        exact = torch.promote_types(head_VD.dtype, torch.float32)  # a sum over chunks, which bfloat16 would round
+        slopes_ND, slope_VD = torch.empty_like(hidden_ND), torch.zeros_like(head_VD, dtype=exact)
+        size = CHUNK[hidden_ND.device.type]
+        for start in range(0, len(hidden_ND), size):
+            part = slice(start, start + size)
+            hidden = hidden_ND[part].detach().requires_grad_()
+            with torch.enable_grad():
+                loss = loss_of((hidden @ head.T).float(), *(row[part] for row in rows))
+            slopes_ND[part], slope = torch.autograd.grad(loss, (hidden, head))
+            slope_VD += slope
+            found = found + loss.detach()
+        ctx.save_for_backward(slopes_ND, slope_VD.to(head_VD.dtype))
+        return found
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        grad_ND, grad_VD = ctx.saved_tensors
-        return grad_ND * grad, grad_VD * grad, None, None
+    def backward(ctx: Any, scale: Tensor) -> Any:
+        slopes_ND, slope_VD = ctx.saved_tensors
+        return None, slopes_ND * scale, slope_VD * scale, *[None] * (len(ctx.needs_input_grad) - 3)

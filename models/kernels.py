@@ -59,9 +59,15 @@ def next_token_loss(
 
         fused = LigerFusedLinearCrossEntropyLoss(ignore_index=-100, reduction="sum", lse_square_scale=z_loss)
         return fused(head_VD, hidden_ND, target_N)
-    from models.fused import LinearCrossEntropy
+    from torch.nn.functional import cross_entropy
 
-    return LinearCrossEntropy.apply(hidden_ND, head_VD, target_N, z_loss)
+    from models.fused import chunked
+
+    def loss_of(logits_NV: "torch.Tensor", target_N: "torch.Tensor") -> "torch.Tensor":
+        loss = cross_entropy(logits_NV, target_N, ignore_index=-100, reduction="sum")
+        return loss + z_loss * (logits_NV.logsumexp(-1)[target_N >= 0] ** 2).sum() if z_loss else loss
+
+    return chunked(loss_of, hidden_ND, head_VD, target_N)
 
 
 @contextmanager

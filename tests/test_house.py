@@ -182,7 +182,7 @@ def test_a_file_opens_with_one_sentence_and_fits_its_size():
 def test_the_source_can_be_read_in_an_afternoon():
     """Lines of code: no blanks, comments, docstrings."""
     total = sum(house.lines_of_code(path) for path in house.source_files("*.py"))
-    assert total <= 9500, total
+    assert total <= 12_000, total
 
 
 def test_the_readme_is_short_and_its_picture_is_the_plan():
