@@ -46,7 +46,8 @@ def main() -> None:
         spoilt = kept(way, "faults", flags, drawn(flags.steps), clean.pop("norms"))
         spoilt.pop("norms")
         rows += [clean, spoilt]
-        ratio[f"{way}: bits per byte, faults / clean"] = (spoilt["bpb"] or math.nan) / clean["bpb"]
+        if spoilt["bpb"]:  # else nothing can be compared
+            ratio[f"{way}: bits per byte, faults / clean"] = spoilt["bpb"] / clean["bpb"]
     _frame.report("faults", goal=GOAL, rows=rows, ratio=ratio)
 
 
