@@ -1,5 +1,6 @@
 """Knows where fast kernels come from: Liger on CUDA, plain torch elsewhere; decided here and nowhere else."""
 
+import inspect
 import os
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,19 @@ def accelerate(model: "LlamaForCausalLM") -> None:
         apply_liger_kernel_to_llama(
             rope=True, rms_norm=True, swiglu=True, cross_entropy=False, fused_linear_cross_entropy=False, model=model
         )
+        _check_patched(model)
+
+
+def _check_patched(model: "LlamaForCausalLM") -> None:
+    """RuntimeError unless Liger's code is what runs: with some pairs of versions patching does nothing, silently."""
+    from liger_kernel.transformers import LigerRMSNorm, LigerSwiGLUMLP, liger_rotary_pos_emb
+
+    layer = model.model.layers[0]
+    rope = inspect.unwrap(type(layer.self_attn).forward)  # it must still look the function up, by this name
+    found = rope.__globals__.get("apply_rotary_pos_emb") if "apply_rotary_pos_emb" in rope.__code__.co_names else None
+    norms = all(norm.forward.__func__ is LigerRMSNorm.forward for norm in (layer.input_layernorm, model.model.norm))
+    if not (found is liger_rotary_pos_emb and norms and layer.mlp.forward.__func__ is LigerSwiGLUMLP.forward):
+        raise RuntimeError("Liger did not patch this transformers; install constraints/, or set OPENMIDM_KERNELS=torch")
 
 
 def next_token_loss(hidden_ND: "torch.Tensor", head_VD: "torch.Tensor", target_N: "torch.Tensor") -> "torch.Tensor":

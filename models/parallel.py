@@ -60,7 +60,7 @@ class Layout:
 def layout(shape: Shape, *, ranks: int, tokens: int, optimizer: str) -> Layout:
     """Shards when a whole copy does not fit a rank's device, recomputes when activations still do not fit.
 
-    Execution, never identity: asked of the machine. OPENMIDM_SHARDED, OPENMIDM_RECOMPUTED and OPENMIDM_COMPILED (0 or 1)
+    Execution, never identity: asked of the machine. OPENMIDM_SHARDED, _RECOMPUTED and _COMPILED (the same prefix), 0 or 1,
     overrule it; compiling is off unless asked for.
     """
     import torch
@@ -94,7 +94,7 @@ def spread(model: "LlamaForCausalLM", root: "torch.nn.Module", plan: Layout) -> 
 def shard(model: "LlamaForCausalLM", root: "torch.nn.Module") -> None:
     """FSDP2: each decoder layer by itself, and what remains (embeddings, last norm, head) with `root`.
 
-    A frozen teacher, whose head is read from outside, is sharded with `root=teacher.model`: its untied head stays whole.
+    A frozen teacher, whose head is read from outside, takes `root=teacher.model`: its untied head stays whole.
     """
     import torch
     from torch.distributed import get_world_size, init_device_mesh

@@ -58,7 +58,7 @@ def test_a_layout_changes_neither_loss_nor_gradient_nor_names(how, monkeypatch):
 
 @pytest.mark.parametrize("loaded", ["eval", "train"])
 def test_recomputation_really_runs_every_layer_twice(loaded):
-    """Also of a model that was loaded: those are in evaluation mode, in which transformers silently keeps everything."""
+    """Also of a loaded model: those are in evaluation mode, in which transformers silently keeps everything."""
     model, calls = getattr(build(TINY, seed=0), loaded)(), []
     model.model.layers[1].mlp.register_forward_hook(lambda *_: calls.append(1))
     parallel.spread(model, model, parallel.Layout(sharded=False, recomputed=True, compiled=False))
