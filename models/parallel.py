@@ -60,7 +60,7 @@ class Layout:
 def layout(shape: Shape, *, ranks: int, tokens: int, optimizer: str) -> Layout:
     """Shards when a whole copy does not fit a rank's device, recomputes when activations still do not fit.
 
-    Execution, never identity: asked of the machine. OPENMIDM_SHARDED, _RECOMPUTED and _COMPILED (the same prefix), 0 or 1,
+    Execution, never identity: asked of the machine. OPENMIDM_SHARDED, OPENMIDM_RECOMPUTED and OPENMIDM_COMPILED (0, 1)
     overrule it; compiling is off unless asked for.
     """
     import torch
