@@ -60,7 +60,7 @@ def test_a_layout_changes_neither_loss_nor_gradient_nor_names(how, monkeypatch):
 def test_recomputation_really_runs_every_layer_twice(loaded):
     """Also of a loaded model: those are in evaluation mode, in which transformers silently keeps everything."""
     model, calls = getattr(build(TINY, seed=0), loaded)(), []
-    model.model.layers[1].mlp.register_forward_hook(lambda *_: calls.append(1))
+    model.model.layers[1].mlp.register_forward_pre_hook(lambda *_: calls.append(1))  # the recomputation stops early
     parallel.spread(model, model, parallel.Layout(sharded=False, recomputed=True, compiled=False))
     next_token(model, BATCH)[0].backward()
     assert len(calls) == 2
