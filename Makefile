@@ -44,8 +44,8 @@ ui: env  ## MLflow's pages on http://127.0.0.1:5000   (PORT=5001)
 chat: env ## talk to an exported Mini   (ARTIFACT=gguf-q8_0)
 	@midm-mini chat artifacts/export/$(ARTIFACT)
 
-plan: env ## what a profile would do: stages, tokens, minutes, memory, disk   (PROFILE=h200)
-	@python -m tools.plan --profile "$(PROFILE)"
+plan: env ## what a profile would do: stages, tokens, minutes, memory, disk   (PROFILE=h200, or PROFILE=paper GPUS=64 MFU=0.4)
+	@python -m tools.plan --profile "$(PROFILE)" $(if $(GPUS),--gpus $(GPUS)) $(if $(MFU),--mfu $(MFU))
 
 preview: env ## the filter's rules on 1,000 documents, before and after   (TEXT=folder)
 	@python -m tools.settings --profile "$(PROFILE)" --text "$(TEXT)"

@@ -1,5 +1,6 @@
 """Knows where fast kernels come from: Liger on CUDA, on a CPU bf16 products where faster. Nobody else decides."""
 
+import inspect
 import os
 import time
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ def accelerate(model: "LlamaForCausalLM") -> None:
         apply_liger_kernel_to_llama(
             rope=True, rms_norm=True, swiglu=True, cross_entropy=False, fused_linear_cross_entropy=False, model=model
         )
+        _check_patched(model)
     elif device().type == "cpu":
         from transformers import AttentionInterface, AttentionMaskInterface
         from transformers.masking_utils import sdpa_mask
@@ -48,6 +50,18 @@ def accelerate(model: "LlamaForCausalLM") -> None:
         AttentionInterface.register("openmidm", attention)
         AttentionMaskInterface.register("openmidm", sdpa_mask)
         model.set_attn_implementation("openmidm")
+
+
+def _check_patched(model: "LlamaForCausalLM") -> None:
+    """RuntimeError unless Liger's code is what runs: with some pairs of versions patching does nothing, silently."""
+    from liger_kernel.transformers import LigerRMSNorm, LigerSwiGLUMLP, liger_rotary_pos_emb
+
+    layer = model.model.layers[0]
+    rope = inspect.unwrap(type(layer.self_attn).forward)  # it must still look the function up, by this name
+    found = rope.__globals__.get("apply_rotary_pos_emb") if "apply_rotary_pos_emb" in rope.__code__.co_names else None
+    norms = all(norm.forward.__func__ is LigerRMSNorm.forward for norm in (layer.input_layernorm, model.model.norm))
+    if not (found is liger_rotary_pos_emb and norms and layer.mlp.forward.__func__ is LigerSwiGLUMLP.forward):
+        raise RuntimeError("Liger did not patch this transformers; install constraints/, or set OPENMIDM_KERNELS=torch")
 
 
 def next_token_loss(

@@ -7,11 +7,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from models.shapes import Shape, rows_for
+from models.shapes import Shape
+from tools import bill, cluster
 
-# Measured on this project's machine of two cores (docs/log.md); a GPU's rate is its bf16 peak times the usual 40 %.
+# Measured on this project's machine of two cores (docs/log.md).
 CPU_RATE = 75e9  # trained FLOP per second and core, float32
-GPU_RATES = {"h200": 0.4 * 790e12, "paper": 0.4 * 790e12}  # one H200
+GPU_PROFILES = ("h200", "paper")
 TEXT_RATE = 0.4e6  # bytes per second and core through ingest, filter and dedup together
 CORES = len(os.sched_getaffinity(0))
 START = 6.0  # seconds a stage takes to start, import and end
@@ -20,14 +21,22 @@ ACTIVATION_BYTES = 34  # per token, layer and hidden channel, without recomputat
 
 
 def main() -> None:
-    """Prints the plan of `--profile`, or of params.yaml when none is named."""
+    """Prints the plan of `--profile`, or of params.yaml when none is named; of many GPUs when `--gpus` says so."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="")
-    name = parser.parse_args().profile
+    parser.add_argument("--gpus", type=int, help="ranks of a cluster; paper has 64 unless told otherwise")
+    parser.add_argument("--mfu", type=float, default=0.4, help="share of the GPUs' peak that training reaches")
+    parser.add_argument("--card", choices=cluster.CARDS, default="h100")
+    asked = parser.parse_args()
+    name, gpus = asked.profile, asked.gpus or (64 if asked.profile == "paper" else 0)
     params = YAML(typ="safe").load(Path(f"profiles/{name}.yaml" if name else "params.yaml"))
     entries = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
-    shapes = family(params)
-    rate, device = GPU_RATES.get(name, CPU_RATE * CORES), "one H200" if name in GPU_RATES else f"{CORES} cores"
+    shapes = bill.family(params)
+    if gpus:
+        print("\n".join(cluster.lines(params, shapes, entries, gpus=gpus, mfu=asked.mfu, card=asked.card)))
+        return
+    cpu, gpu = (CPU_RATE * CORES, f"{CORES} cores"), (asked.mfu * cluster.PEAK, f"one H200 at {asked.mfu:.0%} MFU")
+    rate, device = gpu if name in GPU_PROFILES else cpu
     print(f"{name or 'params.yaml'}: {len(entries)} stages, time for {device} (within a factor of two)\n")
     total, peak = 0.0, 0.0
     for stage, entry in entries.items():
@@ -37,41 +46,22 @@ def main() -> None:
         total += seconds
         about = f"{tokens:>15,} tokens" if (tokens := params[stage].get("tokens")) else " " * 22
         size = f"{shapes[stage].parameters():>16,} weights" if stage in shapes else " " * 24
-        print(f"{stage:12}{f'× {cells}' if cells > 1 else '':5}{about}{size}{duration(seconds):>12}")
+        print(f"{stage:12}{f'× {cells}' if cells > 1 else '':5}{about}{size}{bill.duration(seconds):>12}")
     sizes = f"peak memory {peak / 2**30:.1f} GiB, disk {disk(params, shapes) / 2**30:.1f} GiB"
-    print(f"\nin all {duration(total)}, {sizes}")
-
-
-def family(params: dict[str, Any]) -> dict[str, Shape]:
-    """The shape that each training stage trains, as the stages themselves will make it."""
-    rows, first = rows_for(params["tokenizer"]["vocab_size"]), params["pretrain"]
-    seed = Shape(vocab_rows=rows, tied=False, context=first["context"], **first["shape"])
-    base = Shape(**(vars(seed) | {"layers": params["upscale"]["layers"]}))
-    mini = Shape(**(vars(base) | {"hidden": params["prune"]["hidden"], "ffn": params["prune"]["ffn"], "tied": True}))
-    grown = dict.fromkeys(("upscale", "midtrain", "extend"), base)
-    return {"pretrain": seed, **grown, **dict.fromkeys(("prune", "distill", "sft", "dpo"), mini)}
+    print(f"\nin all {bill.duration(total)}, {sizes}")
 
 
 def work(stage: str, params: dict[str, Any], shapes: dict[str, Shape], rate: float) -> float:
     """Seconds of a stage's own work, from its arithmetic or its bytes."""
     own = params[stage]
     if "tokens" in own:
-        shape, teacher = shapes[stage], {"distill": shapes["extend"], "dpo": shapes["dpo"]}.get(stage)
-        flops = own["tokens"] * shape.flops_per_token(own["context"])
-        flops += own["tokens"] * teacher.flops_per_token(own["context"]) / 3 if teacher else 0
-        return (flops + muon_flops(shape, own)) / rate
+        return bill.flops(stage, params, shapes) / rate
     if stage in ("ingest", "filter", "dedup"):
         return text_bytes(params) / TEXT_RATE / CORES / 3
     if stage == "evaluate":
         asked = own["max_questions"] * 2 * 4 * 30 + own["max_validation_bytes"] * 2 / 3 + 2 * own["kl_tokens"]
         return asked * shapes["dpo"].flops_per_token(256) / 3 / rate * 2
     return 0.0
-
-
-def muon_flops(shape: Shape, own: dict[str, Any]) -> float:
-    """What orthogonalising hidden matrices costs: five Newton–Schulz rounds, about 10 × width per weight and step."""
-    hidden = shape.parameters() - (1 if shape.tied else 2) * shape.vocab_rows * shape.hidden
-    return own["tokens"] / own["batch_tokens"] * 10 * shape.hidden * hidden if own["optimizer"] == "muon" else 0.0
 
 
 def memory(stage: str, params: dict[str, Any], shapes: dict[str, Shape]) -> float:
@@ -95,14 +85,6 @@ def text_bytes(params: dict[str, Any]) -> float:
     place = Path(params["ingest"]["text"])
     packed = (".gz", ".zst", ".parquet")
     return sum(f.stat().st_size * (3 if f.suffix in packed else 1) for f in [place, *place.rglob("*")] if f.is_file())
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    for unit, size in {"days": 86400.0, "hours": 3600.0, "min": 60.0}.items():
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 if __name__ == "__main__":

@@ -1,13 +1,24 @@
-"""Liger on a GPU equals torch; without a GPU the choice falls back to torch by itself."""
+"""Liger equals torch, on a GPU and through Triton's interpreter; without a GPU torch is chosen."""
+
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from models import kernels, objectives
-from models.shapes import build
-from tests.models.conftest import TINY
+from models import kernels
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU: Liger's Triton kernels")
+PARITY_TESTS = 13
+
+
+def parity(**env):
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/models/kernel_parity.py"]
+    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return int(re.search(r"(\d+) passed", done.stdout)[1])
 
 
 def test_the_cpu_runs_torchs_kernels(monkeypatch):
@@ -16,18 +27,12 @@ def test_the_cpu_runs_torchs_kernels(monkeypatch):
     assert kernels.kernels() == "torch"
 
 
+@pytest.mark.slow
+def test_every_liger_kernel_and_the_whole_model_equal_torch_through_tritons_interpreter():
+    assert parity(TRITON_INTERPRET="1", OPENMIDM_DEVICE="cpu") == PARITY_TESTS
+
+
 @pytest.mark.gpu
 @needs_gpu
-def test_liger_gives_the_loss_and_gradients_of_torch(monkeypatch):
-    ids = torch.randint(3, 120, (4, 33), generator=torch.Generator().manual_seed(0)).cuda()
-    batch = {"ids": ids[:, :-1], "targets": ids[:, 1:]}
-    found = {}
-    for kind in ("torch", "liger"):
-        monkeypatch.setenv("OPENMIDM_KERNELS", kind)
-        model = build(TINY, seed=0).cuda()
-        kernels.accelerate(model)
-        loss, count = objectives.next_token(model, batch)
-        (loss / count).backward()
-        found[kind] = [loss.detach() / count, *(weight.grad for weight in model.parameters())]
-    for ours, theirs in zip(found["liger"], found["torch"], strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-4)
+def test_every_liger_kernel_and_the_whole_model_equal_torch_on_a_gpu():
+    assert parity(TRITON_INTERPRET="0", OPENMIDM_DEVICE="cuda") == PARITY_TESTS

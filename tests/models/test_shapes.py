@@ -1,12 +1,19 @@
 """The shapes of the paper, and that a config keeps every number."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 
+from models import growth
+from models.optimizers import optimizers_of
+from models.parallel import memory
 from models.shapes import Shape, build, config_of, rows_for, shape_of
 from tests.models.conftest import TINY
+from tests.models.test_fit import PLAN
 
 PAPER = YAML(typ="safe").load(Path("profiles/paper.yaml"))
 SEED = Shape(
@@ -25,6 +32,38 @@ MINI = Shape(**(vars(BASE) | {"hidden": PAPER["prune"]["hidden"], "ffn": PAPER["
 def test_the_paper_profile_builds_the_published_parameter_counts_on_the_meta_device(shape, parameters):
     model = build(shape, seed=0, device="meta")
     assert sum(weight.numel() for weight in model.parameters()) == parameters == shape.parameters()
+
+
+def test_every_step_of_the_paper_runs_on_the_meta_device(monkeypatch):
+    """Build, grow, stretch, prune: 8.06 B → 11.55 B → 2.31 B weights, and the optimizers of each, without a byte."""
+    pruning = pytest.importorskip("models.pruning", reason="the growth branch brings it")
+    monkeypatch.setattr(growth, "build", partial(build, device="meta"))
+    monkeypatch.setattr(pruning, "build", partial(build, device="meta"))
+    base, mapping = growth.depth_up(build(SEED, seed=0, device="meta"), layers=48, method="overlap")
+    assert [row["from"] for row in mapping] == [*range(24), *range(8, 32)]
+    stretched = PAPER["extend"]
+    base = growth.with_context(base, context=stretched["context"], rope_theta=stretched["rope_theta"])
+    draw = torch.Generator().manual_seed(0)
+    widths = {"hidden": (4096,), "ffn": (48, 14336), "heads": (48, 32), "layers": (48,)}
+    scores = {name: torch.rand(width, generator=draw) for name, width in widths.items()}
+    scores["layers"] = scores["layers"].tolist()
+    target = replace(shape_of(base.config), hidden=1792, ffn=4608, tied=True)
+    mini = pruning.cut(base, pruning.narrowed(pruning.everything(shape_of(base.config)), scores, target))
+    found = [sum(weight.numel() for weight in model.parameters()) for model in (base, mini)]
+    assert found == [11_545_743_360, 2_305_517_312]
+    assert shape_of(mini.config) == replace(MINI, context=32_768, rope_theta=8e6)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("shape", [SEED, BASE, MINI], ids=["seed", "base", "mini"])
+def test_the_states_of_the_plan_are_those_of_the_optimizers(shape, optimizer):
+    """AdamW holds 16 bytes of a weight, Muon 12: weight, gradient, one or two moments, all float32."""
+    groups = {"AdamW": 16, "Muon": 12}
+    made = optimizers_of(build(shape, seed=0, device="meta"), replace(PLAN, optimizer=optimizer))
+    sizes = {type(each).__name__: sum(w.numel() for g in each.param_groups for w in g["params"]) for each in made}
+    assert sum(sizes.values()) == shape.parameters()
+    states = memory(shape, ranks=1, tokens=0, optimizer=optimizer, recomputed=True).states
+    assert states == sum(groups[name] * size for name, size in sizes.items())
 
 
 def test_a_config_gives_back_the_shape_it_was_made_of():
