@@ -86,8 +86,11 @@ def _streams(model: "LlamaForCausalLM", batches: "Batches") -> Iterator["list[to
     """The residual stream [B, T, D] before each layer and after the last one, batch by batch."""
     for ids_BT in batches:
         stream: list[torch.Tensor] = []
-        places = [*model.model.layers, model.model.norm]
-        with _hooked([p.register_forward_pre_hook(lambda _m, given: stream.append(given[0])) for p in places]):
+
+        def record(_module: Any, given: Any, *, stream: "list[torch.Tensor]" = stream) -> None:
+            stream.append(given[0])
+
+        with _hooked([it.register_forward_pre_hook(record) for it in (*model.model.layers, model.model.norm)]):
             _run(model, [ids_BT])
         yield stream
 

@@ -94,7 +94,7 @@ CHOICES: dict[Method, Callable[..., Choice]] = {
 
 
 def _silence(layers: "list[torch.nn.Module]") -> None:
-    """Zeroes what layers write into the stream; what they read stays a copy, so that the first steps have a direction."""
+    """Zeroes what layers write; what they compute stays a copy, so that the first steps have a direction."""
     import torch
 
     with torch.no_grad():

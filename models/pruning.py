@@ -87,9 +87,8 @@ def narrowed(kept: Kept, scores: dict[str, Any], target: Shape) -> Kept:
 def cut(teacher: "LlamaForCausalLM", kept: Kept) -> "LlamaForCausalLM":
     """The student that consists of the kept parts, its embeddings tied."""
     shape = shape_of(teacher.config)
-    smaller = replace(
-        shape, hidden=len(kept.hidden), ffn=len(kept.ffn[0]), heads=len(kept.heads[0]), layers=len(kept.layers), tied=True
-    )  # fmt: skip
+    width = {"hidden": len(kept.hidden), "ffn": len(kept.ffn[0]), "heads": len(kept.heads[0])}
+    smaller = replace(shape, layers=len(kept.layers), tied=True, **width)
     student = build(smaller, seed=0, device="meta" if teacher.device.type == "meta" else "cpu")
     weights = teacher.state_dict()
     student.load_state_dict({name: _part(name, weights, kept, shape.head_dim) for name in student.state_dict()})

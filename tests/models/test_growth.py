@@ -47,7 +47,8 @@ def test_overlap_copies_as_solar_does():
 
 
 def test_overlap_gives_the_reference_its_48_layers():
-    _, mapping = depth_up(build(Shape(**(vars(TINY) | {"layers": 32})), seed=0, device="meta"), layers=48, method="overlap")  # fmt: skip
+    deep = build(Shape(**(vars(TINY) | {"layers": 32})), seed=0, device="meta")
+    _, mapping = depth_up(deep, layers=48, method="overlap")
     assert origins(mapping) == [*range(24), *range(8, 32)]
 
 

@@ -99,7 +99,8 @@ def test_the_map_names_the_teachers_own_channels_after_any_number_of_rounds(roun
 def test_mini_has_its_published_size():
     base = Shape(131_392, 4096, 14336, 48, 32, 8, 128, tied=False, rope_theta=8e6, context=32_768)
     kept = everything(base)
-    scores = {"hidden": torch.rand(4096), "ffn": torch.rand(48, 14336), "heads": torch.rand(48, 32), "layers": [0.0] * 48}  # fmt: skip
+    scores = {"hidden": torch.rand(4096), "ffn": torch.rand(48, 14336), "heads": torch.rand(48, 32)}
+    scores |= {"layers": [0.0] * 48}
     mini = cut(build(base, seed=0, device="meta"), narrowed(kept, scores, replace(base, hidden=1792, ffn=4608)))
     assert sum(weight.numel() for weight in mini.parameters()) == 2_305_517_312
 
