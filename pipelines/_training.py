@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,8 +44,12 @@ class Phase:
     out: Path
     journal: Journal
 
-    def train(self, model: "LlamaForCausalLM", objective: "Objective", batch_at: "BatchAt", **facts: Any) -> None:
-        """Trains, saves the model into `out`, and concludes with curve, steps, shape, validation loss and `facts`."""
+    def train(
+        self, model: "LlamaForCausalLM", objective: "Objective", batch_at: "BatchAt", *,
+        judge: Callable[["LlamaForCausalLM"], dict[str, Any]] = lambda _: {}, **facts: Any,
+    ) -> None:  # fmt: skip
+        """Trains, saves the model into `out`, and concludes with curve, steps, shape, validation loss, `facts` and
+        what `judge` says of the trained model."""
         from models import checkpoints
         from models.fit import Plan, fit
         from models.shapes import describe, shape_of
@@ -57,6 +62,7 @@ class Phase:
         state, on_step = self.scratch / "state", self.journal.step
         curve = fit(model, objective, batch_at, plan=plan, state=state, on_step=on_step, probe=probe)
         checkpoints.save(model, self.out, tokenizer=self.tokenizer)
+        facts |= judge(model)
         shutil.copyfile(probe.samples, self.out / "samples.jsonl")
         self.journal.attach(self.out / "samples.jsonl")
         self.journal.conclude(curve=curve, steps=steps, shape=describe(shape_of(model.config)), **probe.last, **facts)

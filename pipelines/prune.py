@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -29,7 +30,8 @@ def main(*, teacher: Path, tokens: Path, out: Path, params: Params, journal: Jou
     from models.shapes import describe, shape_of
 
     batches = calibration(tokens, windows=params.calibration_windows, context=params.context, seed=params.seed)
-    model = checkpoints.load(teacher).to(kernels.device())
+    model: Any = checkpoints.load(teacher)
+    model.to(kernels.device())
     target = replace(shape_of(model.config), **params.model_dump(include=set(CUT)))
     student, mapping = prune(model, batches, target=target, rounds=params.rounds)
     checkpoints.save(student, out, tokenizer=teacher)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
@@ -24,7 +24,8 @@ def main(*, seed: Path, tokens: Path, out: Path, params: Params, journal: Journa
     from models.shapes import describe, shape_of
 
     batches = calibration(tokens, windows=params.calibration_windows, context=params.context, seed=params.seed)
-    model = checkpoints.load(seed).to(kernels.device())
+    model: Any = checkpoints.load(seed)
+    model.to(kernels.device())
     grown, mapping = depth_up(model, layers=params.layers, method=params.method, batches=batches)
     checkpoints.save(grown, out, tokenizer=seed)
     (out / "mapping.json").write_text(json.dumps(mapping, indent=1) + "\n", encoding="utf-8")
