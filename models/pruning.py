@@ -119,7 +119,7 @@ def _part(name: str, given: dict[str, Any], kept: Kept, head_dim: int) -> "torch
     words = name.split(".")
     part = words[-2]
     if part in ("embed_tokens", "lm_head"):
-        return given["lm_head.weight"][:, kept.hidden]
+        return (given["model.embed_tokens.weight"] + given["lm_head.weight"])[:, kept.hidden] / 2
     if part == "norm":
         return given[name][kept.hidden]
     n = int(words[2])
