@@ -118,7 +118,10 @@ def _part(name: str, given: dict[str, Any], kept: Kept, head_dim: int) -> "torch
 
     words = name.split(".")
     part = words[-2]
-    if part in ("embed_tokens", "lm_head"):
+    if part in (
+        "embed_tokens",
+        "lm_head",
+    ):  # demo's Base, 2.37 bits per byte: 3.02 so, 3.62 by the head, 3.79 the other
         return (given["model.embed_tokens.weight"] + given["lm_head.weight"])[:, kept.hidden] / 2
     if part == "norm":
         return given[name][kept.hidden]
