@@ -1,9 +1,11 @@
-"""Knows how a model grows deeper and becomes narrower: depth-up copies, width pruning, and what came whence."""
+"""Knows how a model grows: which layers are copied where, what came whence, and a longer context."""
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from models.calibration import angles, influence
 from models.shapes import build, shape_of
 
 if TYPE_CHECKING:
@@ -11,91 +13,104 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 Mapping = list[dict[str, Any]]
+Method = Literal["overlap", "influence", "angular", "identity", "stack"]
+Choice = tuple[list[int], dict[int, float]]  # the layer that each new one is copied from, and scores of those copied
 
 
-def depth_up(seed: "LlamaForCausalLM", *, layers: int) -> tuple["LlamaForCausalLM", Mapping]:
-    """SOLAR's overlap copy (Kim et al. 2023, §2): the first and the last `layers/2` layers of the seed, stacked.
+def depth_up(
+    seed: "LlamaForCausalLM", *, layers: int, method: Method, batches: "Sequence[torch.Tensor]" = ()
+) -> tuple["LlamaForCausalLM", Mapping]:
+    """Grows the seed to `layers` layers by copies; the mapping names for each the one it came from, and why.
 
-    32 → 48 gives [0,24) + [8,32) as midm-facts has it. The mapping names for each new layer the one it came from.
-    Raises ValueError unless seed layers ≤ `layers` ≤ 2 · seed layers and `layers` is even.
+    overlap: the first and the last `layers/2` (SOLAR, arXiv 2312.15166, §2; 32 → 48 gives [0,24) + [8,32)).
+    influence: the layers that change the stream most (ShortGPT's measure), each copy right after its original.
+    angular: the run of layers across which the stream turns least, repeated in place: what disturbs least.
+    identity: evenly spread copies that write nothing until trained (LLaMA Pro, arXiv 2401.02415, §3.2).
+    stack: the whole seed again and again (G_stack, arXiv 2405.15319).
+    `batches`: ids [B, T] on which influence and angular are measured. Raises ValueError for a depth a method lacks.
     """
     shape = shape_of(seed.config)
-    if layers % 2 or not shape.layers <= layers <= 2 * shape.layers:
-        raise ValueError(f"upscale.layers = {layers}: must be even and within {shape.layers}…{2 * shape.layers}")
-    sources = [*range(layers // 2), *range(shape.layers - layers // 2, shape.layers)]
-    grown = build(replace(shape, layers=layers), seed=0)
+    _check(method, shape.layers, layers)
+    sources, scores = CHOICES[method](seed, layers, batches)
+    copied = [source in sources[:layer] for layer, source in enumerate(sources)]
+    grown = build(replace(shape, layers=layers), seed=0, device=_place(seed))
     given, number = seed.state_dict(), re.compile(r"(?<=^model\.layers\.)\d+")
     taken = {name: number.sub(lambda layer: str(sources[int(layer[0])]), name) for name in grown.state_dict()}
     grown.load_state_dict({name: given[source] for name, source in taken.items()})
-    copied = [source in sources[:layer] for layer, source in enumerate(sources)]
+    if method == "identity":
+        _silence([layer for layer, copy in zip(grown.model.layers, copied, strict=True) if copy])
     rows = zip(sources, copied, strict=True)
-    return grown, [{"layer": layer, "from": source, "copy": copy} for layer, (source, copy) in enumerate(rows)]
+    mapping = [{"layer": layer, "from": source, "copy": copy} for layer, (source, copy) in enumerate(rows)]
+    return grown, [row | _reason(row, method, scores) for row in mapping]
 
 
 def with_context(model: "LlamaForCausalLM", *, context: int, rope_theta: float) -> "LlamaForCausalLM":
     """The same weights under a longer context and another RoPE theta (rotary tables are made anew, not scaled)."""
-    longer = build(replace(shape_of(model.config), context=context, rope_theta=rope_theta), seed=0)
+    longer = build(
+        replace(shape_of(model.config), context=context, rope_theta=rope_theta), seed=0, device=_place(model)
+    )
     longer.load_state_dict(model.state_dict())
     return longer
 
 
-def importance(model: "LlamaForCausalLM", batches: list["torch.Tensor"]) -> dict[str, "torch.Tensor"]:
-    """Mean absolute activation of each hidden channel (over all norms' outputs) and FFN channel (Minitron, §2.2).
+def _place(model: "LlamaForCausalLM") -> str:
+    return "meta" if model.device.type == "meta" else "cpu"
 
-    `batches`: id tensors [B, T]. Returns {"hidden": [D], "ffn": [layers, F]}.
-    """
+
+def _check(method: Method, own: int, layers: int) -> None:
+    whole = {"overlap": layers % 2 == 0, "stack": layers % own == 0}.get(method, True)
+    if not whole or layers < own or (layers > 2 * own and method != "stack"):
+        allowed = f"a multiple of {own}" if method == "stack" else f"within {own}…{2 * own}, and even for overlap"
+        raise ValueError(f"upscale.layers = {layers}: must be {allowed} (upscale.method = {method})")
+
+
+def _overlap(seed: "LlamaForCausalLM", layers: int, _: "Sequence[torch.Tensor]") -> Choice:
+    own = len(seed.model.layers)
+    return [*range(layers // 2), *range(own - layers // 2, own)], {}
+
+
+def _stack(seed: "LlamaForCausalLM", layers: int, _: "Sequence[torch.Tensor]") -> Choice:
+    own = len(seed.model.layers)
+    return [layer % own for layer in range(layers)], {}
+
+
+def _influence(seed: "LlamaForCausalLM", layers: int, batches: "Sequence[torch.Tensor]") -> Choice:
+    scores = dict(enumerate(influence(seed, batches)))
+    strongest = sorted(scores, key=lambda layer: -scores[layer])[: layers - len(scores)]
+    return sorted([*scores, *strongest]), scores
+
+
+def _angular(seed: "LlamaForCausalLM", layers: int, batches: "Sequence[torch.Tensor]") -> Choice:
+    own = len(seed.model.layers)
+    run = layers - own
+    turns = angles(seed, batches, length=run)
+    start = min(range(len(turns)), key=lambda first: turns[first])
+    return [*range(start + run), *range(start, own)], dict.fromkeys(range(start, start + run), turns[start])
+
+
+def _spread(seed: "LlamaForCausalLM", layers: int, _: "Sequence[torch.Tensor]") -> Choice:
+    own = len(seed.model.layers)
+    added = layers - own
+    return sorted([*range(own), *((place + 1) * own // added - 1 for place in range(added))]), {}
+
+
+CHOICES: dict[Method, Callable[..., Choice]] = {
+    "overlap": _overlap, "influence": _influence, "angular": _angular, "identity": _spread, "stack": _stack,
+}  # fmt: skip
+
+
+def _silence(layers: "list[torch.nn.Module]") -> None:
+    """Zeroes what layers write; what they compute stays a copy, so that the first steps have a direction."""
     import torch
 
-    layers = model.model.layers
-    hidden = torch.zeros(model.config.hidden_size)
-    ffn = torch.zeros(len(layers), model.config.intermediate_size)
-
-    def record(scores: "torch.Tensor", activation_BTC: "torch.Tensor") -> None:
-        scores.add_(activation_BTC.abs().mean((0, 1)).cpu())
-
-    hooks = []
-    for layer, row in zip(layers, ffn, strict=True):
-        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
-            hooks.append(norm.register_forward_hook(lambda _m, _i, out: record(hidden, out)))
-        hooks.append(layer.mlp.down_proj.register_forward_pre_hook(lambda _m, given, row=row: record(row, given[0])))
     with torch.no_grad():
-        for ids_BT in batches:
-            model.model(input_ids=ids_BT, use_cache=False)
-    for hook in hooks:
-        hook.remove()
-    return {"hidden": hidden / (2 * len(layers) * len(batches)), "ffn": ffn / len(batches)}
+        for layer in layers:
+            for name, weight in layer.named_parameters():
+                if name.endswith(("o_proj.weight", "down_proj.weight")):
+                    weight.zero_()
 
 
-def prune_width(
-    teacher: "LlamaForCausalLM", scores: dict[str, "torch.Tensor"], *, hidden: int, ffn: int
-) -> tuple["LlamaForCausalLM", Mapping]:
-    """Keeps the highest-scoring `hidden` and `ffn` channels at constant depth and attention geometry; ties embeddings.
-
-    Widths should be multiples of 256 so that K-quants apply (midm-facts, llama.cpp). The head's rows serve as the tied
-    embedding: they carry what distillation cannot quickly relearn. Raises ValueError when a target exceeds the teacher.
-    """
-    import torch
-
-    shape = shape_of(teacher.config)
-    if hidden > shape.hidden or ffn > shape.ffn:
-        given = f"the teacher's {shape.hidden}/{shape.ffn}"
-        raise ValueError(f"prune to {hidden}/{ffn} exceeds {given}; lower prune.hidden or prune.ffn")
-    kept = torch.sort(torch.topk(scores["hidden"], hidden).indices).values
-    kept_ffn = [torch.sort(torch.topk(row, ffn).indices).values for row in scores["ffn"]]
-    student = build(replace(shape, hidden=hidden, ffn=ffn, tied=True), seed=0)
-    weights = teacher.state_dict()
-    student.load_state_dict({name: _slice(name, weights, kept, kept_ffn) for name in student.state_dict()})
-    mapping: Mapping = [{"hidden": kept.tolist()}]
-    mapping += [{"layer": n, "ffn": rows.tolist()} for n, rows in enumerate(kept_ffn)]
-    return student, mapping
-
-
-def _slice(name: str, given: dict[str, Any], kept: "torch.Tensor", kept_ffn: list["torch.Tensor"]) -> "torch.Tensor":
-    part = name.split(".")[-2]
-    if part in ("embed_tokens", "lm_head"):
-        return given["lm_head.weight"][:, kept]
-    if part in ("gate_proj", "up_proj", "down_proj"):
-        rows = kept_ffn[int(name.split(".")[2])]
-        return given[name][kept][:, rows] if part == "down_proj" else given[name][rows][:, kept]
-    columns = part in ("q_proj", "k_proj", "v_proj")
-    return given[name][:, kept] if columns else given[name][kept]  # o_proj and norms by rows
+def _reason(row: dict[str, Any], method: Method, scores: dict[int, float]) -> dict[str, Any]:
+    if not row["copy"]:
+        return {}
+    return {"method": method} | ({"score": round(scores[row["from"]], 6)} if scores else {})

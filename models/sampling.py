@@ -1,11 +1,11 @@
-"""Knows how to look at a model in training: greedy replies and validation loss, in the loop's own process."""
+"""Knows how to look at a model: greedy replies, validation loss, nats of tokens and of choices, in its own process."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models import checkpoints
-from models.batches import Packed, TokenShard
-from models.objectives import next_token
+from models.batches import Packed, TokenShard, pad_rows
+from models.objectives import CHUNK, next_token
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -34,3 +34,29 @@ def validation_loss(model: "LlamaForCausalLM", folder: Path, phase: str, context
     with torch.no_grad():
         loss, count = next_token(model, {name: tensor.to(model.device) for name, tensor in batch.items()})
     return float(loss / count)
+
+
+def token_nats(model: "LlamaForCausalLM", ids: list[int]) -> list[float]:
+    """Nats of each of `ids` after the first, given those before it."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    row_T = torch.tensor(ids, device=model.device)
+    with torch.no_grad():
+        hidden_TD = model.model(input_ids=row_T[None, :-1], use_cache=False).last_hidden_state[0]
+        chunks = zip(hidden_TD.split(CHUNK), row_T[1:].split(CHUNK), strict=True)
+        parts = [cross_entropy(model.lm_head(h).float(), targets, reduction="none") for h, targets in chunks]
+    return torch.cat(parts).tolist()
+
+
+def choice_nats(model: "LlamaForCausalLM", prefix: list[int], choices: list[list[int]]) -> list[float]:
+    """Nats of each continuation of one prefix (two ids or more), which is read once and serves them all."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    batch = pad_rows([([prefix[-1], *choice], [1] * (len(choice) + 1)) for choice in choices])
+    with torch.no_grad():
+        read = model.model(input_ids=torch.tensor([prefix[:-1]], device=model.device), use_cache=True).past_key_values
+        read.batch_repeat_interleave(len(choices))
+        logits_BTV = model(input_ids=batch["ids"].to(model.device), past_key_values=read).logits.float().cpu()
+    return cross_entropy(logits_BTV.transpose(1, 2), batch["targets"], reduction="none").sum(-1).tolist()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,7 +51,7 @@ class Phase:
     out: Path
     journal: Journal
 
-    def learn(self, model: "LlamaForCausalLM", tokens: Path, phase: str) -> None:
+    def learn(self, model: "LlamaForCausalLM", tokens: Path, phase: str, **facts: Any) -> None:
         """Trains `model` on the next tokens of a tokenize folder's phase, and saves it."""
         from functools import partial
 
@@ -60,10 +61,14 @@ class Phase:
         params = self.params
         assert isinstance(params, TextParams)
         packed = Packed(TokenShard.open(tokens, phase), params.context, params.seed, params.packing)
-        self.train(model, partial(next_token, z_loss=params.z_loss), packed.batch)
+        self.train(model, partial(next_token, z_loss=params.z_loss), packed.batch, **facts)
 
-    def train(self, model: "LlamaForCausalLM", objective: "Objective", batch_at: "BatchAt", **facts: Any) -> None:
-        """Trains, saves the model into `out`, and concludes with curve, steps, shape, validation loss and `facts`."""
+    def train(
+        self, model: "LlamaForCausalLM", objective: "Objective", batch_at: "BatchAt", *,
+        judge: Callable[["LlamaForCausalLM"], dict[str, Any]] = lambda _: {}, **facts: Any,
+    ) -> None:  # fmt: skip
+        """Trains, saves the model into `out`, and concludes with curve, steps, shape, validation loss, `facts` and
+        what `judge` says of the trained model."""
         from models import checkpoints, states
         from models.fit import Plan, fit
         from models.shapes import describe, shape_of
@@ -77,6 +82,7 @@ class Phase:
         own = {"code": states.code_fingerprint(), "data": self.scratch.name}  # which is a digest of params and inputs
         curve = fit(model, objective, batch_at, state=self.scratch / "state", fingerprints=own, **calls)
         checkpoints.save(model, self.out, tokenizer=self.tokenizer)
+        facts |= judge(model)
         shutil.copyfile(probe.samples, self.out / "samples.jsonl")
         self.journal.attach(self.out / "samples.jsonl")
         self.journal.conclude(curve=curve, steps=steps, shape=describe(shape_of(model.config)), **probe.last, **facts)

@@ -2,22 +2,31 @@
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
 
 
 class Params(StageParams):
-    layers: int  # of the grown model; even, at most twice the seed's
+    layers: int  # of the grown model; at most twice the seed's
+    method: Literal["overlap", "influence", "angular", "identity", "stack"]  # which layers are copied, and where to
+    calibration_windows: int  # examples on which influence and angular are measured
+    context: int  # tokens per example
+    seed: int  # choice of the examples
 
 
-def main(*, seed: Path, out: Path, params: Params, journal: Journal) -> None:
-    """seed: Hugging Face folder; out: the deeper model and mapping.json."""
-    from models import checkpoints
+def main(*, seed: Path, tokens: Path, out: Path, params: Params, journal: Journal) -> None:
+    """seed: Hugging Face folder; tokens: tokenize folder (phase 2 calibrates); out: the deeper model, mapping.json."""
+    from models import checkpoints, kernels
+    from models.calibration import calibration
     from models.growth import depth_up
     from models.shapes import describe, shape_of
 
-    grown, mapping = depth_up(checkpoints.load(seed), layers=params.layers)
+    batches = calibration(tokens, windows=params.calibration_windows, context=params.context, seed=params.seed)
+    model: Any = checkpoints.load(seed)
+    model.to(kernels.device())
+    grown, mapping = depth_up(model, layers=params.layers, method=params.method, batches=batches)
     checkpoints.save(grown, out, tokenizer=seed)
     (out / "mapping.json").write_text(json.dumps(mapping, indent=1) + "\n", encoding="utf-8")
     journal.conclude(shape=describe(shape_of(grown.config)), mapping=mapping)

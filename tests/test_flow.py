@@ -37,7 +37,7 @@ DATA = {  # stage → flags, in order; "@x" is the out of stage x
 }
 TRAINING = {
     "pretrain": {"tokens": "@tokenize", "tokenizer": "@tokenizer"},
-    "upscale": {"seed": "@pretrain"},
+    "upscale": {"seed": "@pretrain", "tokens": "@tokenize"},
     "midtrain": {"student": "@upscale", "tokens": "@tokenize"},
     "extend": {"student": "@midtrain", "tokens": "@tokenize"},
     "prune": {"teacher": "@extend", "tokens": "@tokenize"},

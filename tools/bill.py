@@ -10,7 +10,8 @@ def family(params: dict[str, Any]) -> dict[str, Shape]:
     rows, first = rows_for(params["tokenizer"]["vocab_size"]), params["pretrain"]
     seed = Shape(vocab_rows=rows, tied=False, context=first["context"], **first["shape"])
     base = Shape(**(vars(seed) | {"layers": params["upscale"]["layers"]}))
-    mini = Shape(**(vars(base) | {"hidden": params["prune"]["hidden"], "ffn": params["prune"]["ffn"], "tied": True}))
+    kept = {name: params["prune"][name] for name in ("hidden", "ffn", "heads", "layers")}
+    mini = Shape(**(vars(base) | kept | {"tied": True}))
     grown = dict.fromkeys(("upscale", "midtrain", "extend"), base)
     return {"pretrain": seed, **grown, **dict.fromkeys(("prune", "distill", "sft", "dpo"), mini)}
 

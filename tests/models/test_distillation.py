@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy, log_softmax
 from models import distillation, fused
 from models.batches import IGNORED
 from models.distillation import CachedDistillation, Distillation
-from models.growth import importance, prune_width
-from models.shapes import build
+from models.pruning import prune
+from models.shapes import build, shape_of
 from tests.house import ROOT
 from tests.models.conftest import TINY
 
@@ -72,7 +72,7 @@ def test_distillation_equals_the_dense_definition(tiny, teacher, batch, divergen
 LIGER = """
 import torch
 from models.distillation import Distillation
-from models.shapes import build
+from models.shapes import build, shape_of
 from tests.models.conftest import TINY
 
 teacher, student = build(TINY, seed=9), build(TINY, seed=0)
@@ -182,7 +182,7 @@ def test_hidden_states_are_compared_channel_by_channel_whatever_their_scale(tiny
 
 def test_channels_that_pruning_kept_are_nearer_than_channels_by_lot(batch):
     base = build(replace(TINY, layers=4, tied=True), seed=9)
-    student, mapping = prune_width(base, importance(base, [batch["ids"]]), hidden=24, ffn=64)
+    student, mapping = prune(base, [batch["ids"]], target=replace(shape_of(base.config), hidden=24, ffn=64, tied=True))
     numbers = {"divergence": "forward_kl", "temperature": 1.0, "ce_weight": 0.0}
 
     def loss(channels):

@@ -1,9 +1,9 @@
-"""Depth-up copies, width pruning and longer context: what is kept, and what came whence."""
+"""Depth-up copies and longer context: what is kept, and what came whence."""
 
 import pytest
 import torch
 
-from models.growth import depth_up, importance, prune_width, with_context
+from models.growth import CHOICES, depth_up, with_context
 from models.shapes import Shape, build, shape_of
 from tests.models.conftest import TINY
 
@@ -14,76 +14,86 @@ def seed(layers):
     return build(Shape(**(vars(TINY) | {"layers": layers})), seed=0)
 
 
-def test_depth_up_overlaps_as_solar_does_and_the_map_says_so():
-    model = seed(4)
-    grown, mapping = depth_up(model, layers=6)
-    assert [row["from"] for row in mapping] == [0, 1, 2, 1, 2, 3]
-    assert [row["copy"] for row in mapping] == [False, False, False, True, True, False]
+def origins(mapping):
+    return [row["from"] for row in mapping]
+
+
+@pytest.mark.parametrize("method", CHOICES)
+def test_every_layer_equals_the_one_that_the_map_names_but_for_what_is_silenced(method):
+    model = seed(3)
+    grown, mapping = depth_up(model, layers=6, method=method, batches=[IDS])
+    assert shape_of(grown.config) == Shape(**(vars(TINY) | {"layers": 6}))
+    assert sorted(origins(mapping)) == [0, 0, 1, 1, 2, 2]
     for row in mapping:
-        for a, b in zip(
-            grown.model.layers[row["layer"]].parameters(), model.model.layers[row["from"]].parameters(), strict=True
-        ):
-            assert torch.equal(a, b)
+        assert row.get("method") == (method if row["copy"] else None)
+        ours, theirs = grown.model.layers[row["layer"]], model.model.layers[row["from"]]
+        for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            silent = method == "identity" and row["copy"] and name.endswith(("o_proj.weight", "down_proj.weight"))
+            assert torch.equal(a, torch.zeros_like(b) if silent else b)
 
 
-def test_growing_by_nothing_changes_nothing():
+@pytest.mark.parametrize("method", CHOICES)
+def test_growing_by_nothing_changes_nothing(method):
     model = seed(4)
-    grown, _ = depth_up(model, layers=4)
+    grown, _ = depth_up(model, layers=4, method=method, batches=[IDS])
     with torch.no_grad():
         assert torch.equal(grown(IDS).logits, model(IDS).logits)
 
 
-@pytest.mark.parametrize("layers", [3, 5, 10])
-def test_impossible_depths_are_refused(layers):
+def test_overlap_copies_as_solar_does():
+    _, mapping = depth_up(seed(4), layers=6, method="overlap")
+    assert origins(mapping) == [0, 1, 2, 1, 2, 3]
+    assert [row["copy"] for row in mapping] == [False, False, False, True, True, False]
+
+
+def test_overlap_gives_the_reference_its_48_layers():
+    deep = build(Shape(**(vars(TINY) | {"layers": 32})), seed=0, device="meta")
+    _, mapping = depth_up(deep, layers=48, method="overlap")
+    assert origins(mapping) == [*range(24), *range(8, 32)]
+
+
+def test_identity_growth_changes_no_output_and_its_silent_layers_can_learn():
+    model = seed(4)
+    grown, mapping = depth_up(model, layers=6, method="identity")
+    assert origins(mapping) == [0, 1, 1, 2, 3, 3]
+    with torch.no_grad():
+        torch.testing.assert_close(grown(IDS).logits, model(IDS).logits, atol=1e-5, rtol=0)
+    grown(IDS).logits.square().sum().backward()
+    assert grown.model.layers[2].self_attn.o_proj.weight.grad.abs().sum() > 0
+    assert grown.model.layers[2].mlp.down_proj.weight.grad.abs().sum() > 0
+
+
+def test_influence_copies_the_layers_that_change_the_stream_most():
+    model = seed(4)
+    with torch.no_grad():
+        for layer, strength in zip(model.model.layers, (0.0, 40.0, 0.0, 20.0), strict=True):
+            layer.mlp.down_proj.weight.mul_(strength)
+            layer.self_attn.o_proj.weight.mul_(strength)
+    _, mapping = depth_up(model, layers=6, method="influence", batches=[IDS])
+    assert origins(mapping) == [0, 1, 1, 2, 3, 3]
+    assert all(row["score"] > 0.01 for row in mapping if row["copy"])
+
+
+def test_angular_repeats_the_run_across_which_the_stream_turns_least():
+    model = seed(5)
+    with torch.no_grad():
+        for layer in (model.model.layers[n] for n in (0, 1, 4)):
+            layer.mlp.down_proj.weight.mul_(40)
+    _, mapping = depth_up(model, layers=7, method="angular", batches=[IDS])
+    assert origins(mapping) == [0, 1, 2, 3, 2, 3, 4]
+
+
+def test_stack_repeats_the_whole_seed():
+    _, mapping = depth_up(seed(2), layers=6, method="stack")
+    assert origins(mapping) == [0, 1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("method", "layers"), [*(("overlap", n) for n in (3, 5, 10)), ("influence", 9), ("identity", 3), ("stack", 6)]
+)
+def test_impossible_depths_are_refused(method, layers):
     with pytest.raises(ValueError, match=r"upscale\.layers"):
-        depth_up(seed(4), layers=layers)
-
-
-def test_the_importance_of_a_channel_is_its_mean_activation():
-    model = seed(2)
-    with torch.no_grad():
-        model.model.layers[1].mlp.up_proj.weight[5] = 0
-    scores = importance(model, [IDS])
-    assert scores["hidden"].shape == (32,) and scores["ffn"].shape == (2, 64)
-    assert scores["ffn"][1, 5] == 0 and (scores["ffn"][0] > 0).all()
-
-
-def test_measuring_importance_leaves_the_model_as_it_was():
-    model = seed(2)
-    with torch.no_grad():
-        before = model(IDS).logits
-        importance(model, [IDS])
-        assert torch.equal(model(IDS).logits, before)
-
-
-def test_pruning_channels_that_never_act_changes_no_logit():
-    model = seed(2)
-    with torch.no_grad():
-        model.lm_head.weight.copy_(model.model.embed_tokens.weight)
-        for layer in model.model.layers:
-            layer.mlp.up_proj.weight[40:] = 0
-    student, mapping = prune_width(model, importance(model, [IDS]), hidden=32, ffn=40)
-    assert shape_of(student.config) == Shape(**(vars(TINY) | {"ffn": 40, "tied": True}))
-    assert mapping[1] == {"layer": 0, "ffn": list(range(40))}
-    with torch.no_grad():
-        torch.testing.assert_close(student(IDS).logits, model(IDS).logits)
-
-
-def test_pruning_keeps_depth_and_attention_geometry():
-    model = seed(2)
-    student, mapping = prune_width(model, importance(model, [IDS]), hidden=16, ffn=48)
-    assert shape_of(student.config) == Shape(**(vars(TINY) | {"hidden": 16, "ffn": 48, "tied": True}))
-    assert len(mapping[0]["hidden"]) == 16
-    assert torch.equal(
-        student.model.layers[0].self_attn.q_proj.weight,
-        model.model.layers[0].self_attn.q_proj.weight[:, mapping[0]["hidden"]],
-    )
-
-
-def test_pruning_upwards_is_refused():
-    model = seed(2)
-    with pytest.raises(ValueError, match="exceeds the teacher"):
-        prune_width(model, importance(model, [IDS]), hidden=64, ffn=64)
+        depth_up(seed(4), layers=layers, method=method, batches=[IDS])
 
 
 def test_a_longer_context_keeps_the_weights_and_makes_new_rotary_tables():

@@ -36,7 +36,6 @@ def test_the_paper_profile_builds_the_published_parameter_counts_on_the_meta_dev
 
 def test_every_step_of_the_paper_runs_on_the_meta_device(monkeypatch):
     """Build, grow, stretch, prune: 8.06 B → 11.55 B → 2.31 B weights, and the optimizers of each, without a byte."""
-    pruning = pytest.importorskip("models.pruning", reason="the growth branch brings it")
     monkeypatch.setattr(growth, "build", partial(build, device="meta"))
     monkeypatch.setattr(pruning, "build", partial(build, device="meta"))
     base, mapping = growth.depth_up(build(SEED, seed=0, device="meta"), layers=48, method="overlap")

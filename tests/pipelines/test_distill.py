@@ -7,7 +7,7 @@ import pytest
 
 from corpus import bpe
 from models import checkpoints
-from models.growth import prune_width
+from models.pruning import prune
 from models.shapes import Shape, build
 from pipelines import distill
 from pipelines._journal import Journal
@@ -30,7 +30,9 @@ def place(tmp_path_factory):
     checkpoints.save(base, root / "base", tokenizer=root / "tokenizer")
     import torch
 
-    student, mapping = prune_width(base, {"hidden": torch.arange(32), "ffn": torch.rand(2, 48)}, hidden=16, ffn=32)
+    student, mapping = prune(
+        base, [torch.arange(3, 27)[None]], target=replace(shape_of(base.config), hidden=16, ffn=32, tied=True)
+    )
     checkpoints.save(student, root / "pruned", tokenizer=root / "tokenizer")
     (root / "pruned/mapping.json").write_text(json.dumps(mapping))
     (root / "tokens").mkdir()

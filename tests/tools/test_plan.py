@@ -8,7 +8,7 @@ PAPER = {
     "ingest": {"text": "nowhere"},
     "tokenizer": {"vocab_size": 131_384},
     "upscale": {"layers": 48},
-    "prune": {"hidden": 1792, "ffn": 4608},
+    "prune": {"hidden": 1792, "ffn": 4608, "heads": 32, "layers": 48},
     "pretrain": {
         "shape": dict(hidden=4096, ffn=14336, layers=32, heads=32, kv_heads=8, head_dim=128, rope_theta=8e6),
         **dict(tokens=10**9, batch_tokens=2**20, context=8192, optimizer="adamw"),

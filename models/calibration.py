@@ -1,0 +1,112 @@
+"""Knows what a model does on a few windows of text: how its channels and heads act, how far a layer moves its stream.
+
+Shapes: B examples, T positions, D hidden, F FFN channels, H query heads, L layers.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.batches import Packed, TokenShard
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    Batches = Sequence[torch.Tensor]  # ids [B, T]
+
+EXAMPLES = 8  # of a calibration batch
+
+
+def calibration(folder: Path, *, windows: int, context: int, seed: int) -> "list[torch.Tensor]":
+    """About `windows` examples of phase 2 of a tokenize folder, drawn by `seed`: ids [8, context] each."""
+    packed = Packed(TokenShard.open(folder, "phase2"), context, seed)
+    return [packed.batch(step, EXAMPLES)["ids"] for step in range(max(1, windows // EXAMPLES))]
+
+
+def importance(model: "LlamaForCausalLM", batches: "Batches") -> dict[str, "torch.Tensor"]:
+    """Mean absolute activation of each hidden channel (all norms' outputs) and FFN channel, mean norm of each head's
+    output (Minitron, arXiv 2407.14679, §2.2): {"hidden": [D], "ffn": [L, F], "heads": [L, H]}.
+    """
+    import torch
+
+    config, layers, device = model.config, model.model.layers, model.device
+    hidden = torch.zeros(config.hidden_size, device=device)
+    ffn = torch.zeros(len(layers), config.intermediate_size, device=device)
+    heads = torch.zeros(len(layers), config.num_attention_heads, device=device)
+
+    def channels(scores: "torch.Tensor", activation_BTC: "torch.Tensor") -> None:
+        scores.add_(activation_BTC.abs().mean((0, 1)))
+
+    def head_norms(scores: "torch.Tensor", output_BTC: "torch.Tensor") -> None:
+        scores.add_(output_BTC.unflatten(-1, (config.num_attention_heads, -1)).norm(dim=-1).mean((0, 1)))
+
+    hooks: list[Any] = []
+    for n, layer in enumerate(layers):
+        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
+            hooks.append(norm.register_forward_hook(lambda _m, _i, out: channels(hidden, out)))
+        down, out = layer.mlp.down_proj, layer.self_attn.o_proj
+        hooks.append(down.register_forward_pre_hook(lambda _m, given, n=n: channels(ffn[n], given[0])))
+        hooks.append(out.register_forward_pre_hook(lambda _m, given, n=n: head_norms(heads[n], given[0])))
+    with _hooked(hooks):
+        _run(model, batches)
+    share = 1 / len(batches)
+    scores = {"hidden": hidden * share / (2 * len(layers)), "ffn": ffn * share, "heads": heads * share}
+    return {name: tensor.cpu() for name, tensor in scores.items()}
+
+
+def influence(model: "LlamaForCausalLM", batches: "Batches") -> list[float]:
+    """Block influence of each layer: 1 − mean cosine of the stream before and after it (ShortGPT, 2403.03853, eq. 1).
+
+    0: the layer changes no direction; the greater, the more the layer does.
+    """
+    return [1 - cosine for cosine in _mean_over(_streams(model, batches), 1, lambda cosine_BT: cosine_BT)]
+
+
+def angles(model: "LlamaForCausalLM", batches: "Batches", *, length: int) -> list[float]:
+    """Angular distance in units of π across each run of `length` layers (Gromov et al., arXiv 2403.17887, eq. 7)."""
+    import math
+
+    streams = _streams(model, batches)
+    return _mean_over(streams, length, lambda cosine_BT: cosine_BT.clamp(-1, 1).arccos() / math.pi)
+
+
+def _mean_over(streams: Iterator["list[torch.Tensor]"], length: int, measure: Any) -> list[float]:
+    from torch.nn.functional import cosine_similarity
+
+    found = [
+        [float(measure(cosine_similarity(a, b, dim=-1)).mean()) for a, b in zip(stream, stream[length:], strict=False)]
+        for stream in streams
+    ]
+    return [sum(column) / len(found) for column in zip(*found, strict=True)]
+
+
+def _streams(model: "LlamaForCausalLM", batches: "Batches") -> Iterator["list[torch.Tensor]"]:
+    """The residual stream [B, T, D] before each layer and after the last one, batch by batch."""
+    for ids_BT in batches:
+        stream: list[torch.Tensor] = []
+
+        def record(_module: Any, given: Any, *, stream: "list[torch.Tensor]" = stream) -> None:
+            stream.append(given[0])
+
+        with _hooked([it.register_forward_pre_hook(record) for it in (*model.model.layers, model.model.norm)]):
+            _run(model, [ids_BT])
+        yield stream
+
+
+def _run(model: "LlamaForCausalLM", batches: "Batches") -> None:
+    import torch
+
+    with torch.no_grad():
+        for ids_BT in batches:
+            model.model(input_ids=ids_BT.to(model.device), use_cache=False)
+
+
+@contextmanager
+def _hooked(hooks: list[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
