@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.kernels import exact_matmul
-
-CHUNK = {"cpu": 128, "cuda": 2048}  # positions whose full-vocabulary logits stand in memory at once (docs/log.md)
+from models.kernels import CHUNK, exact_matmul
 
 
 def attention(module: Any, q: Tensor, k: Tensor, v: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM
 
+CHUNK = {"cpu": 128, "cuda": 2048}  # positions whose full-vocabulary logits stand in memory at once (docs/log.md)
 FASTER = 1.5  # times, from which bf16 products are worth their rounding: 4 with AMX, under 1 without
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 

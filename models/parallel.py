@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from models import kernels
-from models.objectives import CHUNK
+from models.kernels import CHUNK
 from models.shapes import Shape
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def memory(shape: Shape, *, ranks: int, tokens: int, optimizer: str, recomputed:
     attention = 2 * shape.head_dim * (shape.heads + shape.kv_heads)
     layer = 2 * tokens * (5 * shape.hidden + attention + 3 * shape.ffn)
     kept = 2 * tokens * shape.hidden * shape.layers + layer if recomputed else layer * shape.layers
-    return Memory(states / ranks, gathered, kept, 12.0 * min(tokens, CHUNK) * shape.vocab_rows)
+    return Memory(states / ranks, gathered, kept, 12.0 * min(tokens, CHUNK["cuda"]) * shape.vocab_rows)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from models import checkpoints
 from models.batches import Packed, TokenShard, pad_rows
-from models.objectives import CHUNK, next_token
+from models.kernels import CHUNK
+from models.objectives import next_token
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -44,7 +45,8 @@ def token_nats(model: "LlamaForCausalLM", ids: list[int]) -> list[float]:
     row_T = torch.tensor(ids, device=model.device)
     with torch.no_grad():
         hidden_TD = model.model(input_ids=row_T[None, :-1], use_cache=False).last_hidden_state[0]
-        chunks = zip(hidden_TD.split(CHUNK), row_T[1:].split(CHUNK), strict=True)
+        size = CHUNK[model.device.type]
+        chunks = zip(hidden_TD.split(size), row_T[1:].split(size), strict=True)
         parts = [cross_entropy(model.lm_head(h).float(), targets, reduction="none") for h, targets in chunks]
     return torch.cat(parts).tolist()
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
-from models import distillation, fused
+from models import distillation, fused, kernels
 from models.batches import IGNORED
 from models.distillation import CachedDistillation, Distillation
 from models.pruning import prune
@@ -48,7 +48,7 @@ def gradients(model, loss):
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd"])
 @pytest.mark.parametrize("chunk", [4, 1024])
 def test_distillation_equals_the_dense_definition(tiny, teacher, batch, divergence, chunk, monkeypatch):
-    monkeypatch.setitem(fused.CHUNK, "cpu", chunk)
+    monkeypatch.setitem(kernels.CHUNK, "cpu", chunk)
     objective = Distillation(teacher, tiny, divergence=divergence, **NUMBERS)
     keep = batch["targets"] != IGNORED
     student = tiny(batch["ids"]).logits[keep]
@@ -105,7 +105,7 @@ def test_a_batch_without_targets_costs_nothing_and_moves_nothing(tiny, teacher, 
 
 
 def test_a_chunks_gradient_is_the_numerical_one(monkeypatch):
-    monkeypatch.setitem(fused.CHUNK, "cpu", 2)
+    monkeypatch.setitem(kernels.CHUNK, "cpu", 2)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # a numerical slope needs doubles
     draw = torch.Generator().manual_seed(0)
     hidden, head, taught = (torch.randn(n, 3, generator=draw, dtype=torch.float64) for n in (5, 7, 5))
@@ -151,7 +151,7 @@ def test_jensen_shannon_is_bounded_by_ln_2():
 
 
 def test_the_whole_logits_never_stand_in_memory(tiny, teacher, batch, monkeypatch):
-    monkeypatch.setitem(fused.CHUNK, "cpu", 8)
+    monkeypatch.setitem(kernels.CHUNK, "cpu", 8)
     seen, plain = [], distillation.divergence_sum
     monkeypatch.setattr(distillation, "divergence_sum", lambda *a: seen.append(len(a[1])) or plain(*a))
     Distillation(teacher, tiny, divergence="jsd", temperature=1.0, ce_weight=0.0)(tiny, batch)[0].backward()

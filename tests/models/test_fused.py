@@ -18,7 +18,7 @@ def gradients(loss, *tensors):
 @pytest.mark.parametrize("rows", [3, 64])
 @pytest.mark.parametrize("z_loss", [0.0, 0.1])
 def test_the_heads_loss_and_gradients_are_those_of_the_plain_definition(monkeypatch, rows, z_loss):
-    monkeypatch.setattr(fused, "CHUNK", {"cpu": rows})
+    monkeypatch.setitem(kernels.CHUNK, "cpu", rows)
     draw = torch.Generator().manual_seed(0)
     hidden = torch.randn(10, 8, generator=draw, requires_grad=True)
     head = torch.randn(20, 8, generator=draw, requires_grad=True)

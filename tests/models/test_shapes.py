@@ -1,14 +1,13 @@
 """The shapes of the paper, and that a config keeps every number."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from ruamel.yaml import YAML
 
-from models import growth
+from models import growth, pruning
 from models.optimizers import optimizers_of
 from models.parallel import memory
 from models.shapes import Shape, build, config_of, rows_for, shape_of
@@ -34,10 +33,8 @@ def test_the_paper_profile_builds_the_published_parameter_counts_on_the_meta_dev
     assert sum(weight.numel() for weight in model.parameters()) == parameters == shape.parameters()
 
 
-def test_every_step_of_the_paper_runs_on_the_meta_device(monkeypatch):
+def test_every_step_of_the_paper_runs_on_the_meta_device():
     """Build, grow, stretch, prune: 8.06 B → 11.55 B → 2.31 B weights, and the optimizers of each, without a byte."""
-    monkeypatch.setattr(growth, "build", partial(build, device="meta"))
-    monkeypatch.setattr(pruning, "build", partial(build, device="meta"))
     base, mapping = growth.depth_up(build(SEED, seed=0, device="meta"), layers=48, method="overlap")
     assert [row["from"] for row in mapping] == [*range(24), *range(8, 32)]
     stretched = PAPER["extend"]

@@ -1,6 +1,7 @@
 """The distill stage on tiny models: students share a teacher's draws, and lessons that cannot be are refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,9 +31,8 @@ def place(tmp_path_factory):
     checkpoints.save(base, root / "base", tokenizer=root / "tokenizer")
     import torch
 
-    student, mapping = prune(
-        base, [torch.arange(3, 27)[None]], target=replace(shape_of(base.config), hidden=16, ffn=32, tied=True)
-    )
+    target = replace(SHAPE, hidden=16, ffn=32, tied=True)
+    student, mapping = prune(base, [torch.arange(3, 27)[None]], target=target)
     checkpoints.save(student, root / "pruned", tokenizer=root / "tokenizer")
     (root / "pruned/mapping.json").write_text(json.dumps(mapping))
     (root / "tokens").mkdir()
