@@ -231,7 +231,12 @@ def _one_step(
     gradients = [weight.grad for weight in learner.parameters() if weight.grad is not None]
     share = accelerator.num_processes / max(1.0, counted)
     norm = float(torch.nn.utils.get_total_norm(gradients)) * share
-    factor = share * min(1.0, clip / (norm + 1e-6))  # mean and clipping in one pass
+    factor = share * clip_factor(norm, clip)  # mean and clipping in one pass
     for gradient in gradients:
         gradient.mul_(factor)
     return Seen(summed / max(1.0, counted), norm, broken, stopped)
+
+
+def clip_factor(norm: float, clip: float) -> float:
+    """What gradients are multiplied by, so that their norm is at most `clip`."""
+    return min(1.0, clip / (norm + 1e-6))

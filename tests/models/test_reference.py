@@ -86,7 +86,7 @@ def lively(options):
 def ours(model, ids_BT, positions_BT=None):
     """The path of training: hidden states, then the head."""
     hidden_BTD = model.model(input_ids=ids_BT, position_ids=positions_BT, use_cache=False).last_hidden_state
-    return hidden_BTD @ objectives._head(model, hidden_BTD).T
+    return hidden_BTD @ objectives.head_of(model, hidden_BTD).T
 
 
 @pytest.fixture(params=OPTIONS, scope="module")
