@@ -57,7 +57,6 @@ class Plan:
         return self.learning_rate * max(0.05, min(1.0, (self.steps - step) / cooling))
 
 
-@kernels.fast_matmul()
 def fit(
     model: "LlamaForCausalLM", objective: Objective, batch_at: BatchAt, *, plan: Plan, state: Path,
     on_step: Callable[..., None], probe: Callable[["LlamaForCausalLM", int], dict[str, float]],
@@ -79,9 +78,10 @@ def fit(
     from accelerate.utils import set_seed
 
     target = kernels.device()
-    accelerator = Accelerator(cpu=target.type == "cpu", mixed_precision="bf16" if target.type == "cuda" else "no")
+    accelerator = Accelerator(cpu=target.type == "cpu", mixed_precision=kernels.precision())
+    kernels.keep_memory()
     kernels.accelerate(model)
-    on_step(0, kernels=kernels.kernels(), device=str(target), products=kernels.products())
+    on_step(0, kernels=kernels.kernels(), device=str(target), precision=kernels.precision())
     optimizers = optimizers_of(model, plan)
     learner, *optimizers = accelerator.prepare(_learner(model, objective), *optimizers)
     meter = Meter(plan.steps, plan.context, shape_of(model.config), accelerator.num_processes)

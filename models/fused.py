@@ -1,6 +1,6 @@
-"""Knows two operations better than torch does on a CPU: attention beside fast products, and the loss of the head.
+"""Knows how a loss is taken from hidden states a chunk of logits at a time, forwards and backwards in one pass.
 
-Shapes: B examples, H heads, T positions, C channels of a head; N rows, D hidden, V vocabulary rows.
+Shapes: N positions, D hidden, V vocabulary rows.
 """
 
 from collections.abc import Callable
@@ -10,39 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.kernels import CHUNK, exact_matmul
-
-
-def attention(module: Any, q: Tensor, k: Tensor, v: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:
-    """Scaled dot-product attention as transformers calls it: q [B,H,T,C] → ([B,T,H,C], None), any GQA ratio."""
-    groups = q.shape[1] // k.shape[1]
-    k, v = (tensor.repeat_interleave(groups, 1) if groups > 1 else tensor for tensor in (k, v))
-    if attention_mask is not None and attention_mask.dtype == torch.bool:
-        attention_mask = torch.zeros(attention_mask.shape).masked_fill_(~attention_mask, -torch.inf)
-    causal = attention_mask is None and q.shape[2] > 1
-    return _Attention.apply(q, k, v, attention_mask, causal, options.get("scaling")).transpose(1, 2).contiguous(), None
-
-
-class _Attention(torch.autograd.Function):
-    """torch's flash kernel with exact products: asked for bf16 ones it is ten times slower, in blocks of 32 rows."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
-        with exact_matmul():
-            flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-            out, log_sum = flash(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
-        ctx.save_for_backward(q, k, v, out, log_sum, mask)
-        ctx.causal, ctx.scale = causal, scale
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        *tensors, mask = ctx.saved_tensors
-        with exact_matmul():
-            flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-            grads = flash(grad, *tensors, 0.0, ctx.causal, attn_mask=mask, scale=ctx.scale)
-        return *grads, None, None, None
+from models.kernels import CHUNK
 
 
 def chunked(loss_of: Callable[..., Tensor], hidden_ND: Tensor, head_VD: Tensor, *rows: Tensor) -> Tensor:

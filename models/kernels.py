@@ -3,17 +3,15 @@
 import inspect
 import os
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM
 
-CHUNK = {"cpu": 128, "cuda": 2048}  # positions whose full-vocabulary logits stand in memory at once (docs/log.md)
-FASTER = 1.5  # times, from which bf16 products are worth their rounding: 4 with AMX, under 1 without
+CHUNK = {"cpu": 1024, "cuda": 2048}  # positions whose full-vocabulary logits stand in memory at once (docs/log.md)
+FASTER = 1.5  # times, from which bf16 products are worth their rounding: 8 with AMX, under 1 without
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
@@ -30,8 +28,8 @@ def kernels() -> str:
 
 
 def accelerate(model: "LlamaForCausalLM") -> None:
-    """Swaps RMSNorm, RoPE and SwiGLU of an existing model for Liger's, in place, when `kernels()` says so; on a CPU the
-    attention, for one that stands beside bf16 products.
+    """Swaps RMSNorm, RoPE and SwiGLU of an existing model for Liger's, in place, when `kernels()` says so; beside bf16
+    products elsewhere the attention, for one in float32.
 
     The loss is not patched here: objectives take hidden states and call the fused linear loss themselves.
     """
@@ -42,15 +40,25 @@ def accelerate(model: "LlamaForCausalLM") -> None:
             rope=True, rms_norm=True, swiglu=True, cross_entropy=False, fused_linear_cross_entropy=False, model=model
         )
         _check_patched(model)
-    elif device().type == "cpu":
+    elif precision() == "bf16":
         from transformers import AttentionInterface, AttentionMaskInterface
         from transformers.masking_utils import sdpa_mask
 
-        from models.fused import attention
+        AttentionInterface.register("float32", _attention)
+        AttentionMaskInterface.register("float32", sdpa_mask)
+        model.set_attn_implementation("float32")
 
-        AttentionInterface.register("openmidm", attention)
-        AttentionMaskInterface.register("openmidm", sdpa_mask)
-        model.set_attn_implementation("openmidm")
+
+def _attention(
+    module: "torch.nn.Module", q: "torch.Tensor", k: "torch.Tensor", v: "torch.Tensor", mask: "torch.Tensor | None",
+    **options: Any,
+) -> "tuple[torch.Tensor, None]":  # fmt: skip
+    """transformers' own attention, in float32: torch's CPU kernel takes nine times as long for bf16's gradients."""
+    import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    with torch.autocast(q.device.type, enabled=False):
+        return sdpa_attention_forward(module, q.float(), k.float(), v.float(), mask, **options)
 
 
 def _check_patched(model: "LlamaForCausalLM") -> None:
@@ -85,60 +93,34 @@ def next_token_loss(
     return chunked(loss_of, hidden_ND, head_VD, target_N)
 
 
-@contextmanager
-def fast_matmul() -> Iterator[str]:
-    """Float32 products by the way that `products()` found faster here, and memory that is kept between steps."""
-    _keep_memory()
-    with _products(products()) as way:
-        yield way
+def precision() -> str:
+    """accelerate's word for the arithmetic of training: `bf16` on CUDA and on a CPU that is faster so, else `no`.
 
-
-def exact_matmul() -> AbstractContextManager[str]:
-    """Float32 products in float32, inside `fast_matmul` too."""
-    return _products("ieee")
-
-
-def products() -> str:
-    """`bf16` or `ieee`: how a CPU multiplies float32 matrices in training; measured once, or OPENMIDM_PRODUCTS.
-
-    bf16 rounds the factors and sums in float32, as a GPU does under autocast; activations stay float32.
+    Weights, norms, attention and sums stay float32 on a CPU; the products of layers and head are rounded, as on a GPU.
+    What a CPU does better is measured once in a process; OPENMIDM_PRECISION=bf16|no says otherwise.
     """
-    return os.environ.get("OPENMIDM_PRODUCTS") or (_faster_products() if device().type == "cpu" else "ieee")
+    return os.environ.get("OPENMIDM_PRECISION") or ("bf16" if device().type == "cuda" or _bf16_is_faster() else "no")
 
 
 @cache
-def _faster_products() -> str:
+def _bf16_is_faster() -> bool:
     import torch
 
     a, b = torch.ones(1024, 320), torch.ones(320, 768)
-    seconds = {way: _seconds(a, b, way) for way in ("ieee", "bf16")}
-    return "bf16" if seconds["ieee"] > FASTER * seconds["bf16"] else "ieee"
+    return _seconds(a, b) > FASTER * _seconds(a.bfloat16(), b.bfloat16())
 
 
-def _seconds(a: "torch.Tensor", b: "torch.Tensor", way: str, rounds: int = 12) -> float:
+def _seconds(a: "torch.Tensor", b: "torch.Tensor", rounds: int = 12) -> float:
     best = float("inf")  # the best of several: the first ones warm up, and a shared machine disturbs others
-    with _products(way):
-        for _ in range(rounds):
-            start = time.perf_counter()
-            float((a @ b)[0, 0])
-            best = min(best, time.perf_counter() - start)
+    for _ in range(rounds):
+        start = time.perf_counter()
+        float((a @ b)[0, 0])
+        best = min(best, time.perf_counter() - start)
     return best
 
 
-@contextmanager
-def _products(way: str) -> Iterator[str]:
-    import torch
-
-    before = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
-    torch.backends.mkldnn.matmul.fp32_precision = way  # type: ignore[attr-defined]
-    try:
-        yield way
-    finally:
-        torch.backends.mkldnn.matmul.fp32_precision = before  # type: ignore[attr-defined]
-
-
 @cache
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Tells glibc to keep freed memory: what it gives back comes again as page faults, a tenth of a small step."""
     import ctypes
     import platform
@@ -157,7 +139,7 @@ def peak_flops() -> float:
     if any(chip in name for chip in ("H100", "H200")):
         return 989e12  # dense bf16, vendor datasheet
     a = torch.ones(1024, 1024, device=device(), dtype=torch.bfloat16 if name else torch.float32)
-    return 2 * 1024**3 / _seconds(a, a, "ieee")
+    return 2 * 1024**3 / _seconds(a, a)
 
 
 def peak_memory() -> float:

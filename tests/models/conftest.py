@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState
 
 from models.shapes import Shape, build
 
@@ -22,9 +23,10 @@ TINY = Shape(
 
 
 @pytest.fixture(autouse=True)
-def exact_products(monkeypatch):
-    """Laws of equality are tested in float32; a test of bf16 products says so."""
-    monkeypatch.setenv("OPENMIDM_PRODUCTS", "ieee")
+def float32(monkeypatch):
+    """Laws of equality are tested in float32; a test of bf16 says so."""
+    monkeypatch.setenv("OPENMIDM_PRECISION", "no")
+    AcceleratorState._reset_state(reset_partial_state=True)  # accelerate knows one precision per process
 
 
 @pytest.fixture
