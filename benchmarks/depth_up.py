@@ -14,7 +14,7 @@ import json
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from benchmarks.tokenizer_quality import interval
 
 GOAL = "FLOPs of seed + growth to scratch's bits per byte <= 0.65x (mean over seeds), for the best method"
 RATES = (0.005, 0.01, 0.02)
-GROWTH = (0.1, 0.2, 0.3, 0.4, 0.55)  # of scratch's tokens
+GROWTH = (0.15, 0.2, 0.25, 0.3, 0.4)  # of scratch's tokens
 DEPTH = 6
 
 
@@ -34,7 +34,7 @@ class Way:
 
     method: str
     layers: int = 4
-    share: float = 0.35
+    share: float = 0.55
     decay: float = 0.0  # 0: grown from the plateau of WSD
     momenta: str = "fresh"  # or carried along the mapping
 
@@ -49,8 +49,8 @@ WAYS = {
     "identity": Way("identity"),
     "influence": Way("influence"),
     "angular": Way("angular"),
-    "stack 3": Way("stack", layers=3),
-    "stack 2": Way("stack", layers=2, share=0.2),
+    "stack 3": Way("stack", layers=3, share=0.7),
+    "stack 2": Way("stack", layers=2, share=0.85),
     "overlap, decayed seed": Way("overlap", decay=0.2),
     "overlap, momenta": Way("overlap", momenta="carried"),
 }
@@ -84,7 +84,9 @@ class Bench:
         rows = rows_for(vocabulary_of(self.tokens))
         return Shape(vocab_rows=rows, tied=False, context=self.plan["pretrain"]["context"], **own)
 
-    def train(self, model: Any, name: str, tokens: int, *, skipped: int = 0, **numbers: Any) -> dict[str, float]:
+    def train(
+        self, model: Any, name: str, tokens: int, *, skipped: int = 0, begin: Any = None, **numbers: Any
+    ) -> dict[str, float]:
         """Trains in place on `tokens` after the first `skipped` of the order: {flops, bpb, bpb_ko, bpb_en}."""
         from models.batches import Packed, TokenShard
         from models.fit import Plan, fit
@@ -97,6 +99,8 @@ class Bench:
         steps, before = max(1, tokens // own["batch_tokens"]), skipped // own["batch_tokens"]
         plan = Plan(steps=steps, batch=size, log_every=10**9, **fields)
         packed = Packed(TokenShard.open(self.tokens, own.get("phase", "phase1")), own["context"], self.seed)
+        if begin:
+            begin({"plan": json.dumps(asdict(plan), sort_keys=True)})
         fit(
             model, next_token, lambda step, size: packed.batch(before + step, size), plan=plan,
             state=self.kept / f"{name}, {self.seed}.state", on_step=lambda *_, **__: None, probe=lambda *_: {},
@@ -126,10 +130,11 @@ class Bench:
             at_birth = held_out(model, self.tokens, self.plan["pretrain"]["context"])["bpb"]
             state = self.kept / f"{own}, {self.seed}.state"
             shutil.rmtree(state, ignore_errors=True)
+            begin: Any = None
             if way.momenta == "carried":
-                carry(self.kept / f"{source}.state", state, seed, model, mapping)
+                begin = partial(carry, self.kept / f"{source}.state", state, seed, model, mapping)
             numbers = {"skipped": young["tokens"], "warmup": 0.05, "decay": 0.5}
-            found = self.train(model, own, round(share * self.total), **numbers)
+            found = self.train(model, own, round(share * self.total), begin=begin, **numbers)
             shutil.rmtree(state)
             bill = {"flops": young["flops"] + found["flops"], "tokens": young["tokens"] + found["tokens"]}
             return {"bpb seed": young["bpb"], "bpb at birth": at_birth, **found, **bill}
@@ -167,13 +172,17 @@ def held_out(model: Any, tokens: Path, context: int) -> dict[str, float]:
     return {"bpb": sum(bits.values()) / sum(size.values())} | {f"bpb_{lang}": bits[lang] / size[lang] for lang in bits}
 
 
-def carry(source: Path, place: Path, seed: Any, grown: Any, mapping: list[dict[str, Any]]) -> None:
+def carry(
+    source: Path, place: Path, seed: Any, grown: Any, mapping: list[dict[str, Any]], identity: dict[str, str]
+) -> None:
     """Writes the seed's momenta as a state of step 0 of the grown model, each copy with those of its original."""
-    from models import checkpoints
+    from safetensors.torch import load_file
 
-    found = checkpoints.newest_state(source)
-    assert found is not None
-    tensors, facts = found
+    from models import states
+
+    newest = max(source.glob("step-*"))
+    tensors = load_file(newest / "state.safetensors")
+    facts = json.loads((newest / "facts.json").read_text(encoding="utf-8"))
     origin = {str(row["layer"]): str(row["from"]) for row in mapping}
     given = {name: number for number, name in numbered(seed).items()}
     kept = {}
@@ -181,7 +190,10 @@ def carry(source: Path, place: Path, seed: Any, grown: Any, mapping: list[dict[s
         words = name.split(".")
         old = given[".".join([*words[:2], origin[words[2]], *words[3:]]) if words[1] == "layers" else name]
         kept |= {number + key[len(old) :]: value.clone() for key, value in tensors.items() if key.startswith(f"{old}.")}
-    checkpoints.save_state(place, 0, tensors=kept, facts=facts | {"step": 0, "tokens": 0, "curve": []})
+    kept |= {f"model.{name}": weight for name, weight in grown.state_dict().items()}
+    kept["random.cpu"] = tensors["random.cpu"]
+    start = {"step": 0, "cursor": 0, "tokens": 0, "curve": [], "losses": [], "norms": []}
+    states.save(place, 0, tensors=kept, facts=facts | start, identity=identity)
 
 
 def numbered(model: Any) -> dict[str, str]:
