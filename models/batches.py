@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +41,14 @@ class TokenShard:
         if len(ids) != known["tokens"]:
             raise ValueError(f"{folder}/{phase}.bin has {len(ids)} tokens, the index says otherwise; rerun tokenize")
         return cls(ids, phase, tuple(known["starts"]))
+
+
+def domains_of(folder: Path, phase: str) -> dict[str, TokenShard]:
+    """The part of a held-out shard that each domain has, by name; they follow one another in this order."""
+    known = json.loads((folder / INDEX).read_text(encoding="utf-8"))["phases"][phase].get("domains", {})
+    whole, ends = TokenShard.open(folder, phase), list(accumulate(known.values(), initial=0))
+    parts = zip(known, pairwise(ends), strict=True)
+    return {name: TokenShard(whole.ids[start:end], f"{phase}_{name}") for name, (start, end) in parts}
 
 
 @dataclass(frozen=True)

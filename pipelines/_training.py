@@ -98,23 +98,31 @@ class Probe:
         "Question: How many days are in a week?\nAnswer:",
     )
     WINDOWS = 8  # of the context's length, per language
+    DOMAIN_WINDOWS = 4  # and of each domain that is long enough
 
     def __init__(self, tokenizer: Path, validation: Path, *, context: int, samples: Path) -> None:
         self.tokenizer, self.validation, self.context, self.samples = tokenizer, validation, context, samples
         self.last: dict[str, float] = {}
 
     def __call__(self, model: "LlamaForCausalLM", step: int) -> dict[str, float]:
-        from models.sampling import greedy, validation_loss
+        from models.batches import domains_of
+        from models.sampling import greedy, shard_loss, validation_loss
 
         losses = {
             f"loss_{lang}": validation_loss(model, self.validation, f"validation_{lang}", self.context, self.WINDOWS)
             for lang in ("ko", "en")
         }
         self.last = {name: round(loss, 5) for name, loss in losses.items()}
+        domains = {
+            f"loss_{lang}_{domain}": shard_loss(model, shard, self.context, self.DOMAIN_WINDOWS)
+            for lang in ("ko", "en")
+            for domain, shard in domains_of(self.validation, f"validation_{lang}").items()
+            if len(shard.ids) > 2 * self.context
+        }
         replies = greedy(model, self.tokenizer, list(self.PROMPTS), tokens=12)
         rows = [{"step": step, "prompt": p, "reply": r} for p, r in zip(self.PROMPTS, replies, strict=True)]
         earlier = self.samples.read_text(encoding="utf-8").splitlines() if self.samples.exists() else []
         fresh = [line for line in earlier if json.loads(line)["step"] < step]
         lines = fresh + [json.dumps(row, ensure_ascii=False) for row in rows]
         self.samples.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return {f"eval/{name}": value for name, value in self.last.items()}
+        return {f"eval/{name}": value for name, value in (self.last | domains).items()}

@@ -32,10 +32,17 @@ def main(*, documents: Path, tokenizer: Path, out: Path, params: Params, journal
     phases, domains = {}, {}
     for name, firsts in starts.items():
         part, _, lang = name.partition("_")
-        rows = (row for row in shards.read(documents / part) if row["lang"] == lang or not lang)
+        rows: Iterable[dict] = (row for row in shards.read(documents / part) if row["lang"] == lang or not lang)
+        if lang:  # of what is held out, each domain is looked at by itself
+            rows = sorted(rows, key=lambda row: row["domain"])
         phases[name], domains[name] = _pack(rows, firsts, coder, out / f"{name}.bin", dtype, params)
         if phases[name]["documents"] == 0:
             raise StageError(f"{documents}/{name} holds no document; give more text or lower what mix holds out")
+        if lang:
+            own = Counter[str]()
+            for langs in domains[name].values():
+                own.update({domain: sums["tokens"] for domain, sums in langs[lang].items()})
+            phases[name]["domains"] = dict(sorted(own.items()))
         journal.step(len(phases), tokens=phases[name]["tokens"])
     index = {"dtype": dtype, "vocabulary": coder.get_vocab_size(), "phases": phases}
     (out / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """Order is a function of seed, phase and index; targets are shifted once; masks say what bears loss."""
 
+import json
 from dataclasses import replace
 from hashlib import sha256
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import IGNORED, Blend, Conversations, Packed, TokenShard, pad_rows, positions
+from models.batches import IGNORED, Blend, Conversations, Packed, TokenShard, domains_of, pad_rows, positions
 
 
 @pytest.fixture
@@ -77,6 +78,18 @@ def test_a_shard_that_was_cut_short_or_is_unknown_is_refused(tokens, tmp_path):
 def test_text_shorter_than_two_windows_is_an_error_that_says_so(tokens):
     with pytest.raises(ValueError, match="give more text"):
         Packed(TokenShard.open(tokens, "phase1"), 4000, seed=0)
+
+
+def test_the_domains_of_held_out_text_are_its_parts_in_order(tokens, tmp_path):
+    index = json.loads((tokens / "index.json").read_text())
+    index["phases"]["validation_ko"]["domains"] = {"general": 1500, "law": 2500}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    (tmp_path / "validation_ko.bin").write_bytes((tokens / "validation_ko.bin").read_bytes())
+    found = domains_of(tmp_path, "validation_ko")
+    assert list(found) == ["general", "law"]
+    whole = TokenShard.open(tmp_path, "validation_ko").ids
+    assert (np.concatenate([shard.ids for shard in found.values()]) == whole).all()
+    assert domains_of(tokens, "validation_ko") == {}
 
 
 def test_padding_and_prompts_bear_no_loss():

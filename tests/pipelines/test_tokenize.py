@@ -1,6 +1,7 @@
 """tokenize: the counts are those of the files, by origin, language and domain; buckets begin where the plan says."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -44,6 +45,17 @@ def test_sums_by_domain_are_the_lengths_of_the_files_and_of_the_texts(tmp_path):
         assert total["documents"] == len(rows)
         assert total["characters"] == sum(len(row["text"]) for row in rows)
     assert set(report["domains"]["phase1"]) == {"organic", "synthetic"}
+
+
+def test_held_out_documents_lie_by_domain_so_that_each_can_be_looked_at(tmp_path):
+    out, report = run(tmp_path)
+    sizes = report["phases"]["validation_ko"]["domains"]
+    wanted = {domain: sum(1 for row in ROWS[::2] if row["domain"] == domain) for domain in sorted(sizes)}
+    ids = np.fromfile(out / "validation_ko.bin", "<u2")
+    ends = np.cumsum([0, *sizes.values()])
+    assert list(sizes) == list(wanted) and ends[-1] == len(ids)
+    opened = [int((ids[a:b] == 0).sum()) for a, b in pairwise(ends)]
+    assert opened == list(wanted.values())
     assert set(report["domains"]["validation_ko"]["organic"]) == {"ko"}
 
 
