@@ -23,8 +23,8 @@ from benchmarks import _frame
 from benchmarks.tokenizer_quality import interval
 
 GOAL = "FLOPs of seed + growth to scratch's bits per byte <= 0.65x (mean over seeds), for the best method"
-RATES = (0.005, 0.01, 0.02)
-GROWTH = (0.15, 0.2, 0.25, 0.3, 0.4)  # of scratch's tokens
+RATES = (0.0025, 0.005, 0.01)
+GROWTH = (0.15, 0.2, 0.25, 0.3)  # of scratch's tokens
 DEPTH = 6
 
 
@@ -36,7 +36,8 @@ class Way:
     layers: int = 4
     share: float = 0.55
     decay: float = 0.0  # 0: grown from the plateau of WSD
-    momenta: str = "fresh"  # or carried along the mapping
+    momenta: str = "carried"  # along the mapping; or fresh
+    pace: float = 0.5  # of scratch's learning rate: growth heals, it does not begin
 
     @property
     def young(self) -> str:
@@ -52,9 +53,10 @@ WAYS = {
     "stack 3": Way("stack", layers=3, share=0.7),
     "stack 2": Way("stack", layers=2, share=0.85),
     "overlap, decayed seed": Way("overlap", decay=0.2),
-    "overlap, momenta": Way("overlap", momenta="carried"),
+    "overlap, fresh momenta": Way("overlap", momenta="fresh"),
+    "overlap, whole rate": Way("overlap", pace=1.0),
 }
-ONE_SEED = ("overlap, decayed seed", "overlap, momenta")  # choices that the others rest on
+ONE_SEED = ("overlap, decayed seed", "overlap, fresh momenta", "overlap, whole rate")  # choices that the others rest on
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Bench:
             begin: Any = None
             if way.momenta == "carried":
                 begin = partial(carry, self.kept / f"{source}.state", state, seed, model, mapping)
-            numbers = {"skipped": young["tokens"], "warmup": 0.05, "decay": 0.5}
+            numbers = {"skipped": young["tokens"], "warmup": 0.05, "decay": 0.9, "learning_rate": way.pace * self.rate}
             found = self.train(model, own, round(share * self.total), begin=begin, **numbers)
             shutil.rmtree(state)
             bill = {"flops": young["flops"] + found["flops"], "tokens": young["tokens"] + found["tokens"]}
