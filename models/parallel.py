@@ -1,9 +1,10 @@
 """Knows how a model is laid over machines: shards, recomputed activations, compiled layers; all from outside it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from models import kernels
@@ -12,9 +13,26 @@ from models.shapes import Shape
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import PartialState
     from transformers import LlamaForCausalLM
 
 ROOM = 0.85  # of a device's memory that a plan may fill; the rest is the allocator's and NCCL's
+PATIENCE = timedelta(hours=2)  # of ranks for the first one, which writes whole states alone
+
+
+def ranks() -> "PartialState":
+    """This process among those that torchrun started, connected with them; without torchrun the only one."""
+    from accelerate import PartialState
+
+    return PartialState(cpu=kernels.device().type == "cpu", timeout=PATIENCE)
+
+
+def of_all_ranks(number: int) -> list[int]:
+    """The number that each rank brings; all must ask."""
+    import torch
+    from accelerate.utils import gather
+
+    return gather(torch.tensor([number], device=ranks().device)).tolist()
 
 
 @dataclass(frozen=True)
@@ -93,10 +111,7 @@ def spread(model: "LlamaForCausalLM", root: "torch.nn.Module", plan: Layout) -> 
 
 
 def shard(model: "LlamaForCausalLM", root: "torch.nn.Module") -> None:
-    """FSDP2: each decoder layer by itself, and what remains (embeddings, last norm, head) with `root`.
-
-    A frozen teacher, whose head is read from outside, takes `root=teacher.model`: its untied head stays whole.
-    """
+    """FSDP2: each decoder layer by itself, and what remains (embeddings, last norm, head) with `root`."""
     import torch
     from torch.distributed import get_world_size, init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -108,6 +123,24 @@ def shard(model: "LlamaForCausalLM", root: "torch.nn.Module") -> None:
     for layer in model.model.layers:
         fully_shard(layer, **own)
     fully_shard(root, **own)
+
+
+def stand_beside(frozen: "LlamaForCausalLM", model: "LlamaForCausalLM") -> None:
+    """Lays a frozen model (teacher, reference) out as the trained one, once: in shards, or whole on its device.
+
+    To be called by every rank alike; afterwards `frozen.model` and its head may be read at any time.
+    """
+    import torch
+    from torch.distributed.fsdp import FSDPModule
+
+    if isinstance(frozen, FSDPModule):
+        return
+    if isinstance(model.model.layers[0], FSDPModule):
+        shard(frozen, frozen)
+        with torch.no_grad():  # FSDP2 gathers what is the root's own (embeddings, norm, head) at its first forward, and
+            frozen(input_ids=torch.zeros(1, 1, dtype=torch.long, device=frozen.device), use_cache=False)  # leaves it so
+    elif frozen.device != model.device:
+        frozen.to(model.device)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -141,7 +174,30 @@ def shared_out(tensor: "torch.Tensor", like: "torch.Tensor") -> "torch.Tensor":
 
     if not isinstance(like, DTensor) or tensor.shape != like.shape:  # step counters stay whole
         return tensor
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def own(tensor: "torch.Tensor") -> "torch.Tensor":
+    """This rank's part of a sharded tensor; others as they are."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
+    """Whole tensors on the first rank, nothing on the others, which must ask at the same time."""
+    first, found = ranks().is_main_process, {}
+    for name, tensor in tensors.items():
+        one = whole(tensor)
+        if first:
+            found[name] = one
+    return found
+
+
+def weights(model: "LlamaForCausalLM") -> dict[str, "torch.Tensor"]:
+    """`gathered` weights by name, a tied head under its embeddings' name alone."""
+    tied = model.config.tie_word_embeddings
+    return gathered({k: w for k, w in model.state_dict().items() if not (tied and k == "lm_head.weight")})
 
 
 def _asked(name: str, otherwise: bool) -> bool:

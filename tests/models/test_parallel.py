@@ -18,10 +18,14 @@ from tests.models.test_shapes import BASE, MINI
 BATCH = {"ids": torch.arange(32).reshape(2, 16) + 3, "targets": torch.arange(32).reshape(2, 16) + 4}
 
 
+ROUNDING = {"replicated": 1e-5, "sharded": 1e-5, "sharded_muon": 5e-3}
+ROUNDING |= {"sharded_distillation": 1e-5, "sharded_preference": 1e-5}
+
+
 @pytest.fixture(scope="module")
 def of_two(tokens, tmp_path_factory):
     """What rank 0 of two has in the end, by name of the run."""
-    out, names = tmp_path_factory.mktemp("ranks"), ("replicated", "sharded", "sharded_muon")
+    out, names = tmp_path_factory.mktemp("ranks"), (*ROUNDING, "sharded_killed")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     program = ["-m", "tests.models.two_ranks", ",".join(names), tokens, out]
     paths = {"PYTHONPATH": os.pathsep.join(["runtime/src", *sys.path]), "OPENMIDM_DEVICE": "cpu"}
@@ -31,7 +35,7 @@ def of_two(tokens, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rounding"), [("replicated", 1e-5), ("sharded", 1e-5), ("sharded_muon", 5e-3)])
+@pytest.mark.parametrize(("name", "rounding"), ROUNDING.items())
 def test_two_ranks_end_where_one_process_ends(of_two, tokens, tmp_path, name, rounding):
     """Muon orthogonalises in bfloat16, where the other order of a sum is 1e-3 of a weight; its losses agree to 1e-3."""
     alone, both = getattr(two_ranks, name)(tokens, tmp_path), of_two[name]
@@ -41,6 +45,12 @@ def test_two_ranks_end_where_one_process_ends(of_two, tokens, tmp_path, name, ro
         torch.testing.assert_close(
             tensor, alone[key], rtol=0, atol=rounding, msg=lambda text, key=key: f"{key}: {text}"
         )
+
+
+@pytest.mark.slow
+def test_a_killed_run_in_shards_resumes_and_ends_bit_identical(of_two):
+    whole, resumed = of_two["sharded"], of_two["sharded_killed"]
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items() if name != "losses")
 
 
 @pytest.mark.parametrize("how", [{"recomputed": True}, {"compiled": True}], ids=str)
