@@ -122,25 +122,24 @@ def shard(model: "LlamaForCausalLM", root: "torch.nn.Module") -> None:
     own["mp_policy"] = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32)
     for layer in model.model.layers:
         fully_shard(layer, **own)
-    fully_shard(root, **own)
+    laid_out: Any = fully_shard(root, **own)
+    laid_out._get_fsdp_state()._lazy_init()  # else the first forward does it, and a layer read before it were a root
 
 
-def stand_beside(frozen: "LlamaForCausalLM", model: "LlamaForCausalLM") -> None:
+def stand_beside(frozen: Any, model: "LlamaForCausalLM") -> None:
     """Lays a frozen model (teacher, reference) out as the trained one, once: in shards, or whole on its device.
 
     To be called by every rank alike; afterwards `frozen.model` and its head may be read at any time.
     """
-    import torch
     from torch.distributed.fsdp import FSDPModule
 
     if isinstance(frozen, FSDPModule):
         return
     if isinstance(model.model.layers[0], FSDPModule):
         shard(frozen, frozen)
-        with torch.no_grad():  # FSDP2 gathers what is the root's own (embeddings, norm, head) at its first forward, and
-            frozen(input_ids=torch.zeros(1, 1, dtype=torch.long, device=frozen.device), use_cache=False)  # leaves it so
+        frozen.unshard()  # what is the root's own: embeddings, last norm and head stay gathered, layers come and go
     elif frozen.device != model.device:
-        frozen.to(model.device)  # type: ignore[arg-type]
+        frozen.to(model.device)
 
 
 @contextmanager

@@ -57,8 +57,8 @@ def place(root: Path, origin: dict[str, Any]) -> Path:
 def write(folder: Path, origin: dict[str, Any], teacher: "LlamaForCausalLM", packed: Packed, *, windows: int) -> int:
     """Draws for the first `windows` windows, those that are missing only; returns how many windows it drew.
 
-    Ranks draw in turns. A killed writing goes on at its last whole shard, and its bytes are those of an unbroken one (on a CPU with the same
-    number of threads; elsewhere a draw at the very edge between two ids may fall to the other one).
+    Ranks draw in turns. A killed writing goes on at its last whole shard, and its bytes are those of an unbroken one
+    (on a CPU with the same number of threads; elsewhere a draw at the very edge between two ids may fall to the other).
     Raises ValueError before any work for a cache of other provenance, too many draws or too large a vocabulary.
     """
     if not 0 < origin["draws"] <= MOST_DRAWS or teacher.config.vocab_size > MOST_IDS:
