@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,6 +76,12 @@ def test_recomputation_really_runs_every_layer_twice(loaded):
     parallel.spread(model, model, parallel.Layout(sharded=False, recomputed=True, compiled=False))
     next_token(model, BATCH)[0].backward()
     assert len(calls) == 2
+
+
+def test_ranks_that_cannot_share_a_step_evenly_are_told_so_before_any_work(tokens, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "ranks", lambda: SimpleNamespace(num_processes=3))
+    with pytest.raises(ValueError, match="a step has 4 examples, which 3 ranks cannot share evenly"):
+        two_ranks.replicated(tokens, tmp_path)
 
 
 def test_the_machine_decides_and_a_switch_overrules_it(monkeypatch):
