@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from transformers import LlamaForCausalLM
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
@@ -20,11 +21,16 @@ def load(folder: Path) -> "LlamaForCausalLM":
     return LlamaForCausalLM.from_pretrained(folder, dtype="float32", local_files_only=True, use_safetensors=True)
 
 
-def save(model: "LlamaForCausalLM", folder: Path, *, tokenizer: Path) -> None:
-    """Writes weights (safetensors), config, generation config with every stop id, and the tokenizer's files."""
+def save(
+    model: "LlamaForCausalLM", folder: Path, *, tokenizer: Path, weights: "dict[str, torch.Tensor] | None" = None
+) -> None:
+    """Writes weights (safetensors), config, generation config with every stop id, and the tokenizer's files.
+
+    `weights` are the whole ones of a model that lies in shards (parallel.weights).
+    """
     model.generation_config.eos_token_id = stop_ids(tokenizer)
     model.generation_config.pad_token_id, model.generation_config.bos_token_id = 1, 0
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=weights)
     for name in TOKENIZER_FILES:
         if (tokenizer / name).exists():
             shutil.copyfile(tokenizer / name, folder / name)

@@ -6,7 +6,7 @@ Shapes: B examples, T positions, D hidden, V vocabulary rows, N = counted positi
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from models import kernels
+from models import kernels, parallel
 from models.batches import IGNORED
 from models.objectives import head_of, hidden_states
 
@@ -34,7 +34,7 @@ class Distillation:
         layers_weight: float = 0.0, channels: Sequence[int] = (),
     ) -> None:  # fmt: skip
         _refuse_other_vocabulary(teacher, student)
-        self.teacher = teacher.eval().requires_grad_(False).to(kernels.device())
+        self.teacher = teacher.eval().requires_grad_(False)
         kernels.accelerate(self.teacher)
         self.divergence, self.temperature, self.ce_weight = divergence, temperature, ce_weight
         self.layers_weight, self.channels = layers_weight, list(channels)
@@ -44,6 +44,7 @@ class Distillation:
 
         keep = batch["targets"] != IGNORED
         given = {"input_ids": batch["ids"], "use_cache": False, "output_hidden_states": self.layers_weight > 0}
+        parallel.stand_beside(self.teacher, student)
         with torch.no_grad():
             taught = self.teacher.model(**given)
         learnt = student.model(**given)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from models import kernels
+from models import kernels, parallel
 from models.guard import batch_fault
 from models.meter import Meter
 from models.optimizers import optimizers_of
@@ -70,29 +70,41 @@ def fit(
     are bit-identical to an uninterrupted run. SIGTERM and Ctrl-C end the step, save, and raise KeyboardInterrupt.
     Unsound updates are skipped (models/guard.py) and the next batch takes their place, so that `batch_at` is asked
     beyond `steps`; after three in a row the newest state is taken up again and training goes on past the batches.
-    Raises ArithmeticError when that does not help, MemoryError when two examples do not fit, and OSError when the last
-    state cannot be saved.
+    Under torchrun each rank takes its rows of a batch, and `model` may be left in shards (parallel.weights).
+    Raises ArithmeticError when that does not help, MemoryError when two examples do not fit, OSError when the last
+    state cannot be saved, and ValueError when ranks cannot share a batch evenly.
     """
     import torch
     from accelerate import Accelerator
     from accelerate.utils import set_seed
 
-    target = kernels.device()
+    target, ranks = kernels.device(), parallel.ranks().num_processes
+    if plan.batch % ranks:
+        shared = f"a step has {plan.batch} examples, which {ranks} ranks cannot share evenly"
+        raise ValueError(f"{shared}: take a divisor of {plan.batch}, or change batch_tokens")
     accelerator = Accelerator(cpu=target.type == "cpu", mixed_precision=kernels.precision())
     kernels.keep_memory()
     kernels.accelerate(model)
     on_step(0, kernels=kernels.kernels(), device=str(target), precision=kernels.precision())
+    micro = max(2, MICRO_TOKENS[target.type] // plan.context // 2 * 2)  # even: the pairs of a preference stay together
+    learner = _learner(model, objective)
+    at_once = plan.context * (micro if ranks > 1 else 2)  # one process finds out what fits by itself: _within_memory
+    shape = shape_of(model.config)
+    work = plan.steps * plan.batch * plan.context * shape.flops_per_token(plan.context)
+    layout = parallel.layout(shape, ranks=ranks, tokens=at_once, optimizer=plan.optimizer, work=work)
+    parallel.spread(model, learner, layout)  # before the optimizers: it replaces the parameters
     optimizers = optimizers_of(model, plan)
-    learner, *optimizers = accelerator.prepare(_learner(model, objective), *optimizers)
-    meter = Meter(plan.steps, plan.context, shape_of(model.config), accelerator.num_processes)
+    if not layout.sharded:
+        learner, *optimizers = accelerator.prepare(learner, *optimizers)
+    meter = Meter(plan.steps, plan.context, shape, ranks)
     set_seed(0)  # after the meter, whose probe of the device draws numbers
     identity = (fingerprints or {}) | {"plan": json.dumps(asdict(plan), sort_keys=True)}
     progress = Progress(model, optimizers, folder=state, identity=identity, on_step=on_step)
     progress.begin()
-    micro = max(2, MICRO_TOKENS[target.type] // plan.context // 2 * 2)  # even: the pairs of a preference stay together
 
     def look() -> None:
-        with torch.no_grad(), torch.random.fork_rng([target] if target.type == "cuda" else []):
+        drawn = torch.random.fork_rng([target] if target.type == "cuda" else [])
+        with torch.no_grad(), drawn, parallel.readable(model, learner):
             on_step(progress.step, **probe(model, progress.step))
 
     if 0 < progress.step < plan.steps:
@@ -230,7 +242,7 @@ def _one_step(
     summed, counted, broken, stopped = accelerator.reduce(told, "sum").tolist()
     gradients = [weight.grad for weight in learner.parameters() if weight.grad is not None]
     share = accelerator.num_processes / max(1.0, counted)
-    norm = float(torch.nn.utils.get_total_norm(gradients)) * share
+    norm = float(parallel.whole(torch.nn.utils.get_total_norm(gradients))) * share
     factor = share * clip_factor(norm, clip)  # mean and clipping in one pass
     for gradient in gradients:
         gradient.mul_(factor)

@@ -16,10 +16,11 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 def device() -> "torch.device":
-    """The accelerator if there is one; OPENMIDM_DEVICE=cpu forces the CPU."""
+    """The accelerator if there is one, under torchrun this rank's; OPENMIDM_DEVICE=cpu forces the CPU."""
     import torch
 
-    return torch.device(os.environ.get("OPENMIDM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
+    gpu = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
+    return torch.device(os.environ.get("OPENMIDM_DEVICE") or (gpu if torch.cuda.is_available() else "cpu"))
 
 
 def kernels() -> str:

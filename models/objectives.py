@@ -6,7 +6,7 @@ Shapes: B examples, T positions, D hidden, V vocabulary rows, N = counted positi
 import copy
 from typing import TYPE_CHECKING
 
-from models import kernels
+from models import kernels, parallel
 from models.batches import IGNORED
 
 if TYPE_CHECKING:
@@ -39,13 +39,14 @@ class Preference:
     """
 
     def __init__(self, model: "LlamaForCausalLM", *, beta: float, anchor: float) -> None:
-        self.reference = copy.deepcopy(model).eval().requires_grad_(False).to(kernels.device())
+        self.reference = copy.deepcopy(model).eval().requires_grad_(False)
         self.beta, self.anchor = beta, anchor
 
     def __call__(self, model: "LlamaForCausalLM", batch: "Batch") -> "Result":
         import torch
         from torch.nn.functional import logsigmoid
 
+        parallel.stand_beside(self.reference, model)
         ours_B = reply_log_likelihood(model, batch)
         with torch.no_grad():
             theirs_B = reply_log_likelihood(self.reference, batch)

@@ -1,9 +1,11 @@
 """Knows how a model is laid over machines: shards, recomputed activations, compiled layers; all from outside it."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from models import kernels
@@ -12,9 +14,27 @@ from models.shapes import Shape
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import PartialState
     from transformers import LlamaForCausalLM
 
+COMPILED_FROM = 1e14  # FLOPs, two minutes of two cores: compiling takes 10 s and then saves a quarter
 ROOM = 0.85  # of a device's memory that a plan may fill; the rest is the allocator's and NCCL's
+PATIENCE = timedelta(hours=2)  # of ranks for the first one, which writes whole states alone
+
+
+def ranks() -> "PartialState":
+    """This process among those that torchrun started, connected with them; without torchrun the only one."""
+    from accelerate import PartialState
+
+    return PartialState(cpu=kernels.device().type == "cpu", timeout=PATIENCE)
+
+
+def of_all_ranks(number: int) -> list[int]:
+    """The number that each rank brings; all must ask."""
+    import torch
+    from accelerate.utils import gather
+
+    return gather(torch.tensor([number], device=ranks().device)).tolist()
 
 
 @dataclass(frozen=True)
@@ -58,11 +78,11 @@ class Layout:
     compiled: bool
 
 
-def layout(shape: Shape, *, ranks: int, tokens: int, optimizer: str) -> Layout:
+def layout(shape: Shape, *, ranks: int, tokens: int, optimizer: str, work: float = 0.0) -> Layout:
     """Shards when a whole copy does not fit a rank's device, recomputes when activations still do not fit.
 
     Execution, never identity: asked of the machine. OPENMIDM_SHARDED, OPENMIDM_RECOMPUTED and OPENMIDM_COMPILED (0, 1)
-    overrule it; compiling is off unless asked for.
+    overrule it. Layers are compiled on a CPU with a C++ compiler when the training's `work` (FLOPs) pays for it.
     """
     import torch
 
@@ -74,7 +94,8 @@ def layout(shape: Shape, *, ranks: int, tokens: int, optimizer: str) -> Layout:
 
     sharded = ranks > 1 and _asked("SHARDED", not fits(1, True))
     recomputed = _asked("RECOMPUTED", not fits(ranks if sharded else 1, False))
-    return Layout(sharded, recomputed, _asked("COMPILED", False))
+    pays = not cuda and work > COMPILED_FROM and shutil.which("c++") is not None
+    return Layout(sharded, recomputed, _asked("COMPILED", pays))
 
 
 def spread(model: "LlamaForCausalLM", root: "torch.nn.Module", plan: Layout) -> None:
@@ -93,10 +114,7 @@ def spread(model: "LlamaForCausalLM", root: "torch.nn.Module", plan: Layout) -> 
 
 
 def shard(model: "LlamaForCausalLM", root: "torch.nn.Module") -> None:
-    """FSDP2: each decoder layer by itself, and what remains (embeddings, last norm, head) with `root`.
-
-    A frozen teacher, whose head is read from outside, takes `root=teacher.model`: its untied head stays whole.
-    """
+    """FSDP2: each decoder layer by itself, and what remains (embeddings, last norm, head) with `root`."""
     import torch
     from torch.distributed import get_world_size, init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -107,22 +125,42 @@ def shard(model: "LlamaForCausalLM", root: "torch.nn.Module") -> None:
     own["mp_policy"] = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32)
     for layer in model.model.layers:
         fully_shard(layer, **own)
-    fully_shard(root, **own)
+    laid_out: Any = fully_shard(root, **own)
+    laid_out._get_fsdp_state()._lazy_init()  # else the first forward does it, and a layer read before it were a root
+
+
+def stand_beside(frozen: Any, model: "LlamaForCausalLM") -> None:
+    """Lays a frozen model (teacher, reference) out as the trained one, once: in shards, or whole on its device.
+
+    To be called by every rank alike; afterwards `frozen.model` and its head may be read at any time.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    if isinstance(frozen, FSDPModule):
+        return
+    if isinstance(model.model.layers[0], FSDPModule):
+        shard(frozen, frozen)
+        frozen.unshard()  # what is the root's own: embeddings, last norm and head stay gathered, layers come and go
+    elif frozen.device != model.device:
+        frozen.to(model.device)
 
 
 @contextmanager
 def readable(model: "LlamaForCausalLM", root: "torch.nn.Module") -> Iterator[None]:
     """Inside, `model` may be asked without `root` (validation, samples), by every rank alike, in evaluation mode.
 
-    In training mode a recomputed layer drops its cache, and generation would see one token at a time.
+    In training mode a recomputed layer drops its cache, and generation would see one token at a time. Compiled layers
+    run as they were, for each shape that is asked for would be compiled anew.
     """
+    import torch
     from torch.distributed.fsdp import FSDPModule
 
     training = model.training
     model.eval()
     if isinstance(root, FSDPModule):
         root.unshard()
-    yield
+    with torch.compiler.set_stance("force_eager"):
+        yield
     if isinstance(root, FSDPModule):
         root.reshard()
     model.train(training)
@@ -141,7 +179,30 @@ def shared_out(tensor: "torch.Tensor", like: "torch.Tensor") -> "torch.Tensor":
 
     if not isinstance(like, DTensor) or tensor.shape != like.shape:  # step counters stay whole
         return tensor
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def own(tensor: "torch.Tensor") -> "torch.Tensor":
+    """This rank's part of a sharded tensor; others as they are."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
+    """Whole tensors on the first rank, nothing on the others, which must ask at the same time."""
+    first, found = ranks().is_main_process, {}
+    for name, tensor in tensors.items():
+        one = whole(tensor)
+        if first:
+            found[name] = one
+    return found
+
+
+def weights(model: "LlamaForCausalLM") -> dict[str, "torch.Tensor"]:
+    """`gathered` weights by name, a tied head under its embeddings' name alone."""
+    tied = model.config.tie_word_embeddings
+    return gathered({k: w for k, w in model.state_dict().items() if not (tied and k == "lm_head.weight")})
 
 
 def _asked(name: str, otherwise: bool) -> bool:

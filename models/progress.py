@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from models import states
+from models import parallel, states
 from models.guard import Guard, Seal
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ class Progress:
 
     def begin(self) -> None:
         """Takes up the newest good state; without one, saves where it begins, for there must be a way back."""
-        if self._load():
+        found = self._load()
+        self._agree()
+        if found:
             print(f"resumed at step {self.step} from {self.folder}", flush=True)
         else:
             self.save_if_there_is_room()
@@ -86,13 +88,13 @@ class Progress:
         return sum(recent) / max(1, len(recent))
 
     def save(self) -> None:
-        """Saves this step, once, from the main process; ArithmeticError when the weights are not what was learnt."""
-        from accelerate import PartialState
-
+        """Saves this step, once, from the first rank; ArithmeticError when the weights are not what was learnt."""
         if self.seal.broken():
             raise ArithmeticError(f"step {self.step}: weights changed since the update; run the same command again")
-        if self.saved_at != self.step and PartialState().is_main_process:
-            states.save(self.folder, self.step, tensors=self._tensors(), facts=self._facts(), identity=self.identity)
+        if self.saved_at != self.step:
+            tensors = self._tensors()  # all ranks gather
+            if parallel.ranks().is_main_process:
+                states.save(self.folder, self.step, tensors=tensors, facts=self._facts(), identity=self.identity)
         self.saved_at = self.step
 
     def save_if_there_is_room(self) -> None:
@@ -125,11 +127,17 @@ class Progress:
 
     def _go_back(self, trouble: str) -> None:
         """Restores the newest state; what has been counted stays counted."""
-        counts = self.counts
-        if not self._load():
+        counts, found = self.counts, self._load()
+        self._agree()
+        if not found:
             raise ArithmeticError(f"{trouble}, and no state in {self.folder} to go back to; lower the learning rate")
         print(f"{trouble}; back to the state of step {self.step}", flush=True)
         self.counts, self.bad = counts, 0
+
+    def _agree(self) -> None:
+        """Waits for the other ranks: all go on from one step, whatever a shared file system shows to each."""
+        if len(steps := set(parallel.of_all_ranks(self.step))) > 1:
+            raise ValueError(f"{self.folder}: ranks see states of steps {sorted(steps)}; run the same command again")
 
     def _count(self, name: str, more: int) -> None:
         self.counts = self.counts | {name: self.counts[name] + more}
@@ -138,12 +146,11 @@ class Progress:
     def _tensors(self) -> dict[str, "torch.Tensor"]:
         import torch
 
-        tied = self.model.config.tie_word_embeddings
-        weights = self.model.state_dict().items()
-        tensors = {f"model.{k}": v for k, v in weights if not (tied and k == "lm_head.weight")}
+        tensors = {f"model.{name}": weight for name, weight in parallel.weights(self.model).items()}
         for number, optimizer in enumerate(self.optimizers):
             for index, values in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer{number}.{index}.{key}": value for key, value in values.items()}
+                named = {f"optimizer{number}.{index}.{key}": value for key, value in values.items()}
+                tensors |= parallel.gathered(named)
         tensors["random.cpu"] = torch.get_rng_state()
         if self.model.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -163,7 +170,9 @@ class Progress:
         for name in ("step", "cursor", "tokens", "curve", "counts"):
             setattr(self, name, facts[name])
         self.guard.recall(facts["losses"], facts["norms"])
-        self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")}, strict=False)
+        weights = {k: w for k, w in self.model.state_dict().items() if f"model.{k}" in tensors}
+        own = {k: parallel.shared_out(tensors[f"model.{k}"], like=weight) for k, weight in weights.items()}
+        self.model.load_state_dict(own, strict=False)
         for number, optimizer in enumerate(self.optimizers):
             _restore(optimizer, f"optimizer{number}.", tensors)
         torch.set_rng_state(tensors["random.cpu"])
@@ -177,8 +186,10 @@ class Progress:
 def _restore(optimizer: Any, prefix: str, tensors: dict[str, "torch.Tensor"]) -> None:
     saved = optimizer.state_dict()
     saved["state"] = {}
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for name, tensor in tensors.items():
         if name.startswith(prefix):
             index, key = name[len(prefix) :].split(".", 1)
-            saved["state"].setdefault(int(index), {})[key] = tensor.clone()
+            own = parallel.shared_out(tensor, like=weights[int(index)])
+            saved["state"].setdefault(int(index), {})[key] = own.clone()
     optimizer.load_state_dict(saved)

@@ -19,7 +19,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models import kernels
+from models import kernels, parallel
 from models.batches import INDEX, Packed
 from models.objectives import head_of
 
@@ -57,8 +57,8 @@ def place(root: Path, origin: dict[str, Any]) -> Path:
 def write(folder: Path, origin: dict[str, Any], teacher: "LlamaForCausalLM", packed: Packed, *, windows: int) -> int:
     """Draws for the first `windows` windows, those that are missing only; returns how many windows it drew.
 
-    A killed writing goes on at its last whole shard, and its bytes are those of an unbroken one (on a CPU with the same
-    number of threads; elsewhere a draw at the very edge between two ids may fall to the other one).
+    Ranks draw in turns. A killed writing goes on at its last whole shard, and its bytes are those of an unbroken one
+    (on a CPU with the same number of threads; elsewhere a draw at the very edge between two ids may fall to the other).
     Raises ValueError before any work for a cache of other provenance, too many draws or too large a vocabulary.
     """
     if not 0 < origin["draws"] <= MOST_DRAWS or teacher.config.vocab_size > MOST_IDS:
@@ -69,12 +69,17 @@ def write(folder: Path, origin: dict[str, Any], teacher: "LlamaForCausalLM", pac
         return 0
     teacher, wanted = teacher.eval().to(kernels.device()), -(-windows // SHARD)
     kernels.accelerate(teacher)
-    missing = [file for file in map(partial(_file, folder), range(wanted)) if not _stands(file, origin)]
+    ranks = parallel.ranks()
+    own = map(partial(_file, folder), range(ranks.process_index, wanted, ranks.num_processes))
+    missing = [file for file in own if not _stands(file, origin)]
     for file in missing:
         content = _shard(teacher, packed, int(file.stem), origin)
         _replace(file, content + _seal(_words(origin), file.name, content))
-    manifest = {"provenance": origin, "windows": wanted * SHARD}
-    _replace(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    ranks.wait_for_everyone()
+    if ranks.is_main_process:
+        manifest = {"provenance": origin, "windows": wanted * SHARD}
+        _replace(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    ranks.wait_for_everyone()
     return len(missing) * SHARD
 
 

@@ -1,12 +1,15 @@
 """Knows how a stage is entered and left: flags → paths, a params section → typed Params, a draft folder → its place."""
 
 import argparse
+import contextlib
 import hashlib
 import importlib
 import inspect
 import json
+import os
 import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -48,16 +51,20 @@ def enter(main: Callable[..., None]) -> None:
         for name, path in inputs.items():
             if not path.exists():
                 raise StageError(f"--{name} {path} does not exist; run the stage that makes it (dvc repro {stage})")
-        axis = "-".join(flags[name] for name, hint in hints.items() if hint is str)
-        journal = Journal.open(stage, axis=axis, params=params.model_dump(), inputs=inputs, out=flags["out"])
+        axes = {name: flags[name] for name, hint in hints.items() if hint is str}
+        call = inputs | axes | {name: None for name in hints if _is_input(name, hints[name]) and name not in inputs}
+        if "scratch" in hints:
+            call["scratch"] = Path(".scratch", stage, _fingerprint(params, call))
+            call["scratch"].mkdir(parents=True, exist_ok=True)
+        if os.environ.get("RANK", "0") != "0":
+            return _help(main, call | {"params": params}, stage)
+        about = {"params": params.model_dump(), "inputs": inputs, "out": flags["out"]}
+        journal = Journal.open(stage, axis="-".join(axes.values()), **about)
     except (ValueError, OSError) as error:
         sys.exit(_one_line(stage, error))
-    call = {name: flags[name] for name in inputs} | {name: flags[name] for name, hint in hints.items() if hint is str}
-    call |= {name: None for name, hint in hints.items() if _is_input(name, hint) and name not in inputs}
-    if "scratch" in hints:
-        call["scratch"] = Path(".scratch", stage, _fingerprint(params, call))
-        call["scratch"].mkdir(parents=True, exist_ok=True)
     _run(main, call | {"params": params, "journal": journal}, flags["out"], journal, stage)
+    if "scratch" in call:
+        shutil.rmtree(call["scratch"], ignore_errors=True)
 
 
 def load_params(stage: str, schema: type[P], file: Path = PARAMS_FILE) -> P:
@@ -89,8 +96,6 @@ def _run(main: Callable[..., None], call: dict[str, Any], out: Path, journal: Jo
             main(**call, out=draft)
             shutil.rmtree(out, ignore_errors=True)
             draft.rename(out)
-            if "scratch" in call:
-                shutil.rmtree(call["scratch"], ignore_errors=True)
         journal.close("FINISHED")
     except (ValueError, OSError) as error:
         journal.close("FAILED", traceback.format_exc())
@@ -102,6 +107,13 @@ def _run(main: Callable[..., None], call: dict[str, Any], out: Path, journal: Jo
     except BaseException:
         journal.close("FAILED", traceback.format_exc())
         raise
+
+
+def _help(main: Callable[..., None], call: dict[str, Any], stage: str) -> None:
+    """A further rank of torchrun: it computes with the first one, whose files, report and lines alone are kept."""
+    with tempfile.TemporaryDirectory() as place, open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        journal = Journal.offline(stage, Path(place))
+        _run(main, call | {"journal": journal}, Path(place, "out"), journal, stage)
 
 
 def _is_input(name: str, hint: Any) -> bool:

@@ -69,7 +69,7 @@ class Phase:
     ) -> None:  # fmt: skip
         """Trains, saves the model into `out`, and concludes with curve, steps, shape, validation loss, `facts` and
         what `judge` says of the trained model."""
-        from models import checkpoints, states
+        from models import checkpoints, kernels, parallel, states
         from models.fit import Plan, fit
         from models.shapes import describe, shape_of
 
@@ -77,12 +77,23 @@ class Phase:
         steps = max(1, params.tokens // (examples * params.context))
         fields = params.model_dump(include=set(Plan.__dataclass_fields__))
         plan = Plan(steps=steps, batch=examples, log_every=max(1, steps // 100), **fields)
-        probe = Probe(self.tokenizer, self.validation, context=params.context, samples=self.scratch / "samples.jsonl")
-        calls: dict[str, Any] = {"on_step": self.journal.step, "probe": probe, "plan": plan}
+        ranks = parallel.ranks()
+        samples = (self.scratch if ranks.is_main_process else self.out.parent) / "samples.jsonl"
+        probe = Probe(self.tokenizer, self.validation, context=params.context, samples=samples)
+
+        def look(model: "LlamaForCausalLM", step: int) -> dict[str, float]:
+            if step == steps:  # here, as a model in shards cannot be asked later
+                with kernels.exact_matmul():
+                    facts.update(judge(model))
+            return probe(model, step)
+
+        calls: dict[str, Any] = {"on_step": self.journal.step, "probe": look, "plan": plan}
         own = {"code": states.code_fingerprint(), "data": self.scratch.name}  # which is a digest of params and inputs
         curve = fit(model, objective, batch_at, state=self.scratch / "state", fingerprints=own, **calls)
-        checkpoints.save(model, self.out, tokenizer=self.tokenizer)
-        facts |= judge(model)
+        weights = parallel.weights(model)  # all ranks gather
+        if ranks.is_main_process:
+            checkpoints.save(model, self.out, tokenizer=self.tokenizer, weights=weights)
+        ranks.wait_for_everyone()
         shutil.copyfile(probe.samples, self.out / "samples.jsonl")
         self.journal.attach(self.out / "samples.jsonl")
         self.journal.conclude(curve=curve, steps=steps, shape=describe(shape_of(model.config)), **probe.last, **facts)

@@ -41,11 +41,16 @@ def largest(
     stage: str, params: dict[str, Any], shapes: dict[str, Shape], *, gpus: int, room: float
 ) -> tuple[float, int]:
     """Bytes on a rank at the largest micro-batch that fits, and its tokens; one example's, fitting or not, at least."""
-    own = params[stage]
-    tokens = max(own["context"], min(AT_ONCE, own["batch_tokens"] // gpus))
-    while (held := rank_bytes(stage, params, shapes, gpus=gpus, tokens=tokens)) > room and tokens > own["context"]:
-        tokens = max(own["context"], tokens // 2)
+    own, least = params[stage], example(stage, params)
+    tokens = max(least, min(AT_ONCE, own["batch_tokens"] // own["context"] // gpus * least))
+    while (held := rank_bytes(stage, params, shapes, gpus=gpus, tokens=tokens)) > room and tokens > least:
+        tokens = max(least, tokens // 2)
     return held, tokens
+
+
+def example(stage: str, params: dict[str, Any]) -> int:
+    """Tokens of one example at most: of preferences it is a pair of rows, of which a rank takes both."""
+    return params[stage]["context"] * (2 if stage == "dpo" else 1)
 
 
 def rank_bytes(stage: str, params: dict[str, Any], shapes: dict[str, Shape], *, gpus: int, tokens: int) -> float:
@@ -55,6 +60,8 @@ def rank_bytes(stage: str, params: dict[str, Any], shapes: dict[str, Shape], *, 
     if frozen := bill.frozen_of(stage, shapes):
         beside = parallel.memory(frozen, optimizer="adamw", **layout)
         held += beside.states / 4 + beside.gathered / 3 + beside.logits / 3  # no gradient, no moments
+    if stage == "dpo":
+        held += 12.0 * tokens * shapes[stage].vocab_rows  # objectives.reply_log_likelihood keeps all logits
     return held
 
 
@@ -67,7 +74,7 @@ def trouble(stage: str, params: dict[str, Any], shapes: dict[str, Shape], *, gpu
     if largest(stage, params, shapes, gpus=gpus, room=room)[0] <= room:
         return []
     sizes = [2**power for power in range(1, 15)]
-    held = [rank_bytes(stage, params, shapes, gpus=size, tokens=own["context"]) for size in sizes]
+    held = [rank_bytes(stage, params, shapes, gpus=size, tokens=example(stage, params)) for size in sizes]
     enough = [size for size, total in zip(sizes, held, strict=True) if total <= room]
     remedy = f"take {enough[0]} ranks" if enough else "no number of ranks is enough: shorten the context"
     return [f"  ! one example does not fit a card: {remedy}"]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,20 +19,25 @@ from tests.models.test_shapes import BASE, MINI
 BATCH = {"ids": torch.arange(32).reshape(2, 16) + 3, "targets": torch.arange(32).reshape(2, 16) + 4}
 
 
+ROUNDING = {"replicated": 1e-5, "sharded": 1e-5, "sharded_muon": 5e-3}
+ROUNDING |= {"sharded_distillation": 1e-5, "sharded_preference": 1e-5}
+
+
 @pytest.fixture(scope="module")
 def of_two(tokens, tmp_path_factory):
     """What rank 0 of two has in the end, by name of the run."""
-    out, names = tmp_path_factory.mktemp("ranks"), ("replicated", "sharded", "sharded_muon")
+    out, names = tmp_path_factory.mktemp("ranks"), (*ROUNDING, "sharded_killed")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     program = ["-m", "tests.models.two_ranks", ",".join(names), tokens, out]
     paths = {"PYTHONPATH": os.pathsep.join(["runtime/src", *sys.path]), "OPENMIDM_DEVICE": "cpu"}
+    paths["OPENMIDM_PRODUCTS"] = "ieee"
     done = subprocess.run([*command, *program], env=os.environ | paths, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return {name: load_file(out / name / "result.safetensors") for name in names}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rounding"), [("replicated", 1e-5), ("sharded", 1e-5), ("sharded_muon", 5e-3)])
+@pytest.mark.parametrize(("name", "rounding"), ROUNDING.items())
 def test_two_ranks_end_where_one_process_ends(of_two, tokens, tmp_path, name, rounding):
     """Muon orthogonalises in bfloat16, where the other order of a sum is 1e-3 of a weight; its losses agree to 1e-3."""
     alone, both = getattr(two_ranks, name)(tokens, tmp_path), of_two[name]
@@ -41,6 +47,12 @@ def test_two_ranks_end_where_one_process_ends(of_two, tokens, tmp_path, name, ro
         torch.testing.assert_close(
             tensor, alone[key], rtol=0, atol=rounding, msg=lambda text, key=key: f"{key}: {text}"
         )
+
+
+@pytest.mark.slow
+def test_a_killed_run_in_shards_resumes_and_ends_bit_identical(of_two):
+    whole, resumed = of_two["sharded"], of_two["sharded_killed"]
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items() if name != "losses")
 
 
 @pytest.mark.parametrize("how", [{"recomputed": True}, {"compiled": True}], ids=str)
@@ -64,6 +76,12 @@ def test_recomputation_really_runs_every_layer_twice(loaded):
     parallel.spread(model, model, parallel.Layout(sharded=False, recomputed=True, compiled=False))
     next_token(model, BATCH)[0].backward()
     assert len(calls) == 2
+
+
+def test_ranks_that_cannot_share_a_step_evenly_are_told_so_before_any_work(tokens, tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "ranks", lambda: SimpleNamespace(num_processes=3))
+    with pytest.raises(ValueError, match="a step has 4 examples, which 3 ranks cannot share evenly"):
+        two_ranks.replicated(tokens, tmp_path)
 
 
 def test_the_machine_decides_and_a_switch_overrules_it(monkeypatch):

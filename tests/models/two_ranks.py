@@ -1,65 +1,90 @@
 """What each of two gloo ranks does under torchrun, and one process without it: `two_ranks NAME,NAME TOKENS OUT`."""
 
+import copy
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from safetensors.torch import save_file
 
 from models import parallel
 from models.batches import Packed, TokenShard
-from models.fit import _learner, _share, fit
-from models.objectives import next_token
-from models.optimizers import optimizers_of
+from models.distillation import Distillation
+from models.fit import fit
+from models.objectives import Preference, next_token
 from models.shapes import build
 from tests.models.conftest import TINY
-from tests.models.test_fit import PLAN
+from tests.models.test_fit import PLAN, Killed
 
-STEPS = 3
+IN_SHARDS = {"OPENMIDM_SHARDED": "1", "OPENMIDM_RECOMPUTED": "1"}  # one process has nothing to shard
+
+
+def trained(tokens, out, *, optimizer="adamw", objective_of=lambda _: next_token, shape=TINY, steps=3, dies_at=None):
+    """fit() itself, as a stage calls it; the model is read in the end, and its weights are gathered."""
+    model, packed = build(shape, seed=0), Packed(TokenShard.open(tokens, "phase1"), 32, seed=1)
+    plan, found = replace(PLAN, steps=steps, optimizer=optimizer, save_every=2), {}
+
+    def batch_at(step, size):
+        if step == dies_at:
+            raise Killed
+        return packed.batch(step, size)
+
+    def probe(model, step):
+        read, _ = next_token(model, packed.batch(9, 2))
+        found["reply"] = model.generate(packed.batch(0, 1)["ids"][:, :5], max_new_tokens=4, do_sample=False)
+        return {"eval/loss": float(read)}
+
+    def on_step(step, **curve):
+        losses.extend(curve[name] for name in ("train/loss", "train/grad_norm", "eval/loss") if name in curve)
+
+    losses = list[float]()
+    fit(model, objective_of(model), batch_at, plan=plan, state=out / "state", on_step=on_step, probe=probe)
+    return parallel.weights(model) | found | {"losses": torch.tensor(losses)}
 
 
 def replicated(tokens, out):
-    """fit() itself, as a stage calls it."""
-    model, packed = build(TINY, seed=0), Packed(TokenShard.open(tokens, "phase1"), 32, seed=1)
-    plan, silent = replace(PLAN, steps=STEPS, optimizer="adamw"), {"on_step": lambda n, **_: None}
-    curve = fit(model, next_token, packed.batch, plan=plan, state=out / "state", probe=lambda *_: {}, **silent)
-    return model.state_dict() | {"losses": torch.tensor([point["loss"] for point in curve])}
+    """Every rank holds the whole model."""
+    return trained(tokens, out)
 
 
-def sharded(tokens, out, optimizer="adamw"):
-    """The loop's steps by hand: recomputed, spread over the ranks if there are two, read in the end, and gathered."""
-    from accelerate import Accelerator
-
-    ranks = Accelerator(cpu=True)
-    model, packed = build(TINY, seed=0), Packed(TokenShard.open(tokens, "phase1"), 32, seed=1)
-    learner, plan, losses = _learner(model, next_token), replace(PLAN, optimizer=optimizer), []
-    parallel.spread(model, learner, parallel.Layout(ranks.num_processes > 1, recomputed=True, compiled=False))
-    optimizers = optimizers_of(model, plan)
-    for step in range(STEPS):
-        loss, count = learner(_share(packed.batch(step, plan.batch), ranks))
-        loss.backward()
-        summed, counted = ranks.reduce(torch.stack([loss.detach(), count.float()]), "sum").tolist()
-        for weight in learner.parameters():
-            weight.grad.mul_(ranks.num_processes / counted)
-        norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), plan.clip)
-        losses += [summed / counted, float(parallel.whole(norm))]
-        for each in optimizers:
-            each.step()
-            each.zero_grad()
-    with torch.no_grad(), parallel.readable(model, learner):
-        read, _ = next_token(model, packed.batch(9, 2))
-        reply = model.generate(packed.batch(0, 1)["ids"][:, :5], max_new_tokens=4, do_sample=False)
-    saved = {name: parallel.whole(tensor) for name, tensor in model.state_dict().items()}
-    for name, weight in model.state_dict().items():  # there and back
-        assert torch.equal(parallel.whole(parallel.shared_out(saved[name], like=weight)), saved[name]), name
-    return saved | {"losses": torch.tensor([*losses, float(read)]), "reply": reply}
+@mock.patch.dict(os.environ, IN_SHARDS)
+def sharded(tokens, out, **options):
+    """The same, recomputed, and spread over the ranks if there are two."""
+    return trained(tokens, out, **options)
 
 
 def sharded_muon(tokens, out):
     """The same, with hidden matrices moved by Muon, which then orthogonalises sharded matrices."""
-    return sharded(tokens, out, "muon")
+    return sharded(tokens, out, optimizer="muon")
+
+
+def sharded_killed(tokens, out):
+    """The same, killed after its first save, and resumed."""
+    try:
+        sharded(tokens, out, dies_at=2)
+    except Killed:
+        return sharded(tokens, out) | {"losses": torch.zeros(1)}  # the first ones were told before the kill
+
+
+def sharded_distillation(tokens, out):
+    """The same against a teacher, whose hidden states are compared too."""
+    teacher, lesson = build(replace(TINY, layers=4), seed=5), {"divergence": "jsd", "temperature": 2.0}
+    lesson |= {"ce_weight": 0.2, "layers_weight": 0.5, "channels": range(TINY.hidden)}
+    return sharded(tokens, out, objective_of=lambda student: Distillation(teacher, student, **lesson))
+
+
+def sharded_preference(tokens, out):
+    """The same against the model's own copy, whose head is tied."""
+
+    def objective_of(model):
+        preference = Preference(copy.deepcopy(model), beta=0.5, anchor=0.5)
+        preference.reference.model.norm.weight.data *= 1.1  # not quite the same, or there is nothing to see
+        return preference
+
+    return sharded(tokens, out, objective_of=objective_of, shape=replace(TINY, tied=True))
 
 
 if __name__ == "__main__":

@@ -104,6 +104,15 @@ def test_a_folder_without_permission_is_one_line(house):
     assert done.returncode == 2 and "given/secret" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_further_rank_leaves_nothing_and_says_nothing_but_its_errors(house):
+    before = sorted(house.rglob("*"))
+    done = enter(house, RANK="1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = enter(house, body="raise ValueError('given/file: bad; mend it')", RANK="1")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: demo: given/file: bad; mend it\n")
+    assert sorted(house.rglob("*")) == sorted([*before, house / "demo.py"])
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_stage_is_marked_killed_and_leaves_no_out(house, number):
     done = enter(house, body=f"import os; os.kill(os.getpid(), {int(number)}); import time; time.sleep(5)")

@@ -86,6 +86,11 @@ def test_a_micro_batch_is_halved_until_it_fits(shapes):
     assert roomy == 65_536 > tight >= 8192
 
 
+def test_a_rank_takes_both_rows_of_a_preference(shapes):
+    assert cluster.largest("dpo", PAPER, shapes, gpus=4, room=80e9)[1] == 2 * 8192
+    assert "cannot share" not in text_of(shapes, 4).split("dpo")[1]
+
+
 def test_examples_that_ranks_cannot_share_are_named(shapes):
     assert "a step has 4 examples, which 64 ranks cannot share evenly" in text_of(shapes, 64)
 
