@@ -11,7 +11,6 @@ schedules, so that neither is stopped in mid-air. Every training leaves its row 
 import argparse
 import itertools
 import json
-import math
 import statistics
 import tempfile
 import time
@@ -23,12 +22,12 @@ from typing import Any
 import torch
 
 from benchmarks import _frame
+from benchmarks.depth_up import held_out
 from benchmarks.tokenizer_quality import interval
 from models import fit as loop
 from models import kernels
 from models.batches import Packed, TokenShard
 from models.objectives import next_token
-from models.sampling import validation_loss
 from models.shapes import Shape, build, rows_for
 
 GOAL = (
@@ -121,7 +120,11 @@ def kept(
     if not file.exists():
         steps = round(given.budget * share / BATCH / CONTEXT)
         model, begun = train(steps, rate=rate, seed=seed)
-        row = {"tokens": steps * BATCH * CONTEXT, "seconds": begun[-1] - begun[0], "bpb": held_out(model, given.tokens)}
+        row = {
+            "tokens": steps * BATCH * CONTEXT,
+            "seconds": begun[-1] - begun[0],
+            "bpb": held_out(model.eval(), given.tokens, CONTEXT)["bpb"],
+        }
         file.write_text(json.dumps(row), encoding="utf-8")
         print(file.stem, {key: round(value, 4) for key, value in row.items()}, flush=True)
     return json.loads(file.read_text(encoding="utf-8"))
@@ -171,17 +174,6 @@ def with_trainer(given: argparse.Namespace, who: str, steps: int, *, rate: float
     data = [{"input_ids": row, "labels": row} for row in rows]
     Trainer(model=model, args=settings, train_dataset=data, callbacks=[Clock()]).train()
     return model, begun
-
-
-def held_out(model: Any, tokens: Path) -> float:
-    """Bits per byte of all held-out windows of both languages."""
-    index = json.loads((tokens / "index.json").read_text(encoding="utf-8"))["phases"]
-    bits = size = 0.0
-    for name in ("validation_ko", "validation_en"):
-        loss = validation_loss(model.eval(), tokens, name, CONTEXT, 10**6)
-        bits += loss / math.log(2) * index[name]["tokens"]
-        size += index[name]["bytes"]
-    return bits / size
 
 
 def shape_for(given: argparse.Namespace) -> Shape:

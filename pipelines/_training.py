@@ -69,7 +69,7 @@ class Phase:
     ) -> None:  # fmt: skip
         """Trains, saves the model into `out`, and concludes with curve, steps, shape, validation loss, `facts` and
         what `judge` says of the trained model."""
-        from models import checkpoints, kernels, parallel, states
+        from models import checkpoints, parallel, states
         from models.fit import Plan, fit
         from models.shapes import describe, shape_of
 
@@ -83,8 +83,7 @@ class Phase:
 
         def look(model: "LlamaForCausalLM", step: int) -> dict[str, float]:
             if step == steps:  # here, as a model in shards cannot be asked later
-                with kernels.exact_matmul():
-                    facts.update(judge(model))
+                facts.update(judge(model))
             return probe(model, step)
 
         calls: dict[str, Any] = {"on_step": self.journal.step, "probe": look, "plan": plan}
