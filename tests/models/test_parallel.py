@@ -30,7 +30,7 @@ def of_two(tokens, tmp_path_factory):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     program = ["-m", "tests.models.two_ranks", ",".join(names), tokens, out]
     paths = {"PYTHONPATH": os.pathsep.join(["runtime/src", *sys.path]), "OPENMIDM_DEVICE": "cpu"}
-    paths["OPENMIDM_PRODUCTS"] = "ieee"
+    paths["OPENMIDM_PRECISION"] = "no"
     done = subprocess.run([*command, *program], env=os.environ | paths, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return {name: load_file(out / name / "result.safetensors") for name in names}
