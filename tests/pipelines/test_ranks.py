@@ -63,7 +63,7 @@ def both(place, house):
 
 @pytest.mark.slow
 def test_two_ranks_of_a_stage_leave_one_artifact_one_report_and_no_trace_of_the_second(place, tmp_path, monkeypatch):
-    for name, value in {"DEVICE": "cpu", "PRODUCTS": "no", "SHARDED": "1"}.items():
+    for name, value in {"DEVICE": "cpu", "PRECISION": "no", "SHARDED": "1"}.items():
         monkeypatch.setenv(f"OPENMIDM_{name}", value)
     ours, theirs = alone(place, tmp_path / "alone"), both(place, tmp_path / "both")
     assert {file.name for file in ours.iterdir()} == {file.name for file in theirs.iterdir()}
