@@ -10,7 +10,7 @@ import os
 import pytest
 import torch
 
-from models import kernels, objectives
+from models import distillation, kernels, objectives
 from models.batches import IGNORED
 from models.shapes import Shape, build
 from tests.models.conftest import TINY
@@ -129,7 +129,7 @@ def test_fused_linear_jsd(beta, kind):
     fused = LigerFusedLinearJSD(jsd_beta=beta, temperature=2.0)
 
     def theirs(hidden_ND, head_VD):
-        return objectives.divergence_sum(taught_ND @ teacher_VD.T / 2, hidden_ND @ head_VD.T / 2, kind) / N
+        return distillation.divergence_sum(taught_ND @ teacher_VD.T / 2, hidden_ND @ head_VD.T / 2, kind) / N
 
     def ours(hidden_ND, head_VD):
         return fused(hidden_ND, head_VD, taught_ND, teacher_VD, labels)
