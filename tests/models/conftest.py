@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState
 
 from models.shapes import Shape, build
 
@@ -26,7 +25,6 @@ TINY = Shape(
 def float32(monkeypatch):
     """Laws of equality are tested in float32; a test of bf16 says so."""
     monkeypatch.setenv("OPENMIDM_PRECISION", "no")
-    AcceleratorState._reset_state(reset_partial_state=True)  # accelerate knows one precision per process
 
 
 @pytest.fixture
