@@ -24,7 +24,7 @@ from benchmarks import _frame
 from benchmarks.tokenizer_quality import interval
 
 GOAL = "FLOPs of seed + growth to scratch's bits per byte <= 0.65x (mean over seeds), for the best method"
-RATES = (0.00125, 0.0025, 0.005, 0.01)
+RATES = (0.000625, 0.00125, 0.0025, 0.005, 0.01)
 GROWTH = (0.2, 0.25, 0.3)  # of scratch's tokens
 DEPTH = 6
 
