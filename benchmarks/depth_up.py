@@ -11,7 +11,6 @@ folder --kept: a run that is stopped goes on with the others.
 
 import argparse
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks import _frame
-from benchmarks.tokenizer_quality import interval
+from benchmarks._quality import held_out, interval
 
 GOAL = "FLOPs of seed + growth to scratch's bits per byte <= 0.65x (mean over seeds), for the best method"
 RATES = (0.000625, 0.00125, 0.0025, 0.005, 0.01)
@@ -124,6 +123,7 @@ class Bench:
         young, own = self.young(way), f"{name}, {share:g}"
 
         def work() -> dict[str, Any]:
+            """Grows the seed, with its momenta if the way says so, and trains on where the seed stopped."""
             from models import checkpoints
             from models.growth import depth_up
 
@@ -158,21 +158,6 @@ def calibrating(tokens: Path) -> Any:
     from models.calibration import calibration
 
     return calibration(tokens, windows=64, context=128, seed=4)
-
-
-def held_out(model: Any, tokens: Path, context: int) -> dict[str, float]:
-    """Bits per byte of the validation shards, each language and both together."""
-    from models.batches import INDEX
-    from models.sampling import validation_loss
-
-    index = json.loads((tokens / INDEX).read_text(encoding="utf-8"))["phases"]
-    bits = {
-        lang: validation_loss(model, tokens, f"validation_{lang}", context, 10**6)
-        * index[f"validation_{lang}"]["tokens"] / math.log(2)
-        for lang in ("ko", "en")
-    }  # fmt: skip
-    size = {lang: index[f"validation_{lang}"]["bytes"] for lang in bits}
-    return {"bpb": sum(bits.values()) / sum(size.values())} | {f"bpb_{lang}": bits[lang] / size[lang] for lang in bits}
 
 
 def carry(

@@ -10,13 +10,14 @@ their logarithm; a first budget that suffices counts whole. Every row lies in --
 """
 
 import argparse
-import copy
 import json
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -24,8 +25,8 @@ from typing import Any
 import torch
 
 from benchmarks import _frame
+from benchmarks._quality import interval
 from benchmarks.curation import LANGUAGES
-from benchmarks.tokenizer_quality import interval
 from evals.material import held_out_texts
 from evals.metrics import bits_per_byte
 from evals.torch_subject import TorchSubject
@@ -34,7 +35,6 @@ from models.batches import Packed, TokenShard
 from models.distillation import CachedDistillation, Distillation
 from models.fit import Plan, fit
 from models.objectives import next_token
-from models.optimizers import optimizers_of
 from models.shapes import build, shape_of
 
 GOAL = (
@@ -46,7 +46,8 @@ TAUGHT = ("pruned, cross-entropy", "pruned, online", "pruned, cached")
 RATES = (0.005, 0.01, 0.02)  # peak learning rates
 TUNED = {"scratch": 1.0, TAUGHT[0]: 0.2, TAUGHT[1]: 0.2}  # tried on the first seed, at which share
 STUDENTS = (1, 4)  # that share a cache
-TIMED = 30  # steps of each kind, in turn
+TIMED, WARM = 30, 3  # steps of each kind that are timed, and that go before
+QUIET: dict[str, Callable[..., Any]] = {"on_step": lambda *_, **__: None, "probe": lambda *_: {}}
 
 
 def main() -> None:
@@ -102,8 +103,7 @@ def trained(way: str, artifacts: Path, folder: Path, *, tokens: int, seed: int, 
     objective, batch_at, facts = lesson(way, artifacts, folder, model, packed, tokens)
     state, start = folder / f"state of {way}, {tokens}, {seed}, {rate}", time.monotonic()
     if tokens:
-        quiet: dict[str, Callable[..., Any]] = {"on_step": lambda *_, **__: None, "probe": lambda *_: {}}
-        fit(model, objective, batch_at, plan=plan(tokens, rate), state=state, **quiet)
+        fit(model, objective, batch_at, plan=plan(tokens, rate), state=state, **QUIET)
     seconds = time.monotonic() - start
     checkpoints.save(model, state / "model", tokenizer=artifacts / "prune")
     found = judged(state / "model", artifacts, packed.context)
@@ -150,31 +150,22 @@ def judged(model: Path, artifacts: Path, context: int) -> dict[str, float]:
 
 
 def timed(artifacts: Path, folder: Path, rounds: int) -> dict[str, float]:
-    """Median seconds of a whole step (batch, loss, gradient, update) of each way, taken in turn in one process."""
+    """Median seconds of a step of `fit` with each way, three rounds of each in turn in one process."""
     packed, seconds = order(artifacts, seed=1), dict[str, list[float]]()
-    learners = {}
-    for way in TAUGHT:
-        model = copy.deepcopy(checkpoints.load(artifacts / "prune"))
-        own = lesson(way, artifacts, folder, model, packed, (rounds + 2) * plan(1, RATES[0]).batch * packed.context)
-        learners[way] = (model, own[0], own[1], optimizers_of(model, plan(1, RATES[0])))
-    for step in range(rounds + 2):
-        for way, learner in learners.items():
-            start = time.perf_counter()
-            one_step(*learner, step)
-            seconds.setdefault(way, []).append(time.perf_counter() - start)
-    return {way: median(own[2:]) for way, own in seconds.items()}
+    steps = plan((rounds + WARM) * numbers()["batch_tokens"], RATES[0])
+    for way in TAUGHT * 3:
+        model, begun = checkpoints.load(artifacts / "prune"), list[float]()
+        tokens = steps.steps * steps.batch * packed.context
+        objective, batch_at, _ = lesson(way, artifacts, folder, model, packed, tokens)
 
+        def clocked(step: int, size: int, batch_at: Any = batch_at, begun: list[float] = begun) -> Any:
+            begun.append(time.perf_counter())
+            return batch_at(step, size)
 
-def one_step(model: Any, objective: Any, batch_at: Any, optimizers: list[Any], step: int) -> None:
-    """What `fit` does in a step, without its records."""
-    batch = batch_at(step, plan(1, RATES[0]).batch)
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss, count = objective(model, batch)
-    (loss / count).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), plan(1, RATES[0]).clip)
-    for optimizer in optimizers:
-        optimizer.step()
+        with tempfile.TemporaryDirectory() as state:
+            fit(model, objective, clocked, plan=steps, state=Path(state), **QUIET)
+        seconds.setdefault(way, []).extend(after - before for before, after in pairwise(begun[WARM:]))
+    return {way: median(own) for way, own in seconds.items()}
 
 
 def ratios(

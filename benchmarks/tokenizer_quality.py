@@ -9,13 +9,13 @@ Every finished training leaves its row in the folder --kept: a run that is stopp
 
 import argparse
 import json
-import math
 import shutil
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from benchmarks import _frame
+from benchmarks._quality import interval
 from benchmarks.curation import LANGUAGES
 from evals.material import held_out_texts
 from evals.metrics import bits_per_byte
@@ -32,7 +32,6 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 DATA = ("ingest", "filter", "dedup", "synthesize", "mix")
 TRAINING = ("pretrain", "upscale", "midtrain", "extend")
-STUDENT = {2: 4.303, 3: 3.182, 4: 2.776}  # 97.5 % quantile of Student's t by degrees of freedom
 
 
 def main() -> None:
@@ -124,13 +123,6 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
         "low": low,
         "high": high,
     }
-
-
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean between its 95 % bounds by Student's t over seeds; a single value has none."""
-    middle = mean(values)
-    half = STUDENT[len(values) - 1] * stdev(values) / math.sqrt(len(values)) if len(values) > 2 else math.inf
-    return middle - half, middle, middle + half
 
 
 if __name__ == "__main__":

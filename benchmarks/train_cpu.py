@@ -24,8 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks import _frame
-from benchmarks.depth_up import held_out
-from benchmarks.tokenizer_quality import interval
+from benchmarks._quality import held_out, interval
 from models import fit as loop
 from models import kernels
 from models.batches import Packed, TokenShard

@@ -1,11 +1,9 @@
 """Tiny models and token shards, made once for the room's tests."""
 
-import json
-
-import numpy as np
 import pytest
 
 from models.shapes import Shape, build
+from tests import token_folder
 
 TINY = Shape(
     vocab_rows=128,
@@ -35,11 +33,4 @@ def tiny():
 @pytest.fixture(scope="session")
 def tokens(tmp_path_factory):
     """A tokenize folder whose every phase is the same learnable walk through the vocabulary."""
-    folder = tmp_path_factory.mktemp("tokens")
-    ids = (np.arange(4000) * 7 % 101 + 3).astype("<u2")
-    phases = {}
-    for phase in ("phase1", "phase2", "validation_ko", "validation_en"):
-        ids.tofile(folder / f"{phase}.bin")
-        phases[phase] = {"documents": 1, "tokens": len(ids), "bytes": 8000, "starts": [0]}
-    (folder / "index.json").write_text(json.dumps({"dtype": "uint16", "vocabulary": 128, "phases": phases}))
-    return folder
+    return token_folder.write(tmp_path_factory.mktemp("tokens"), tokens=4000, period=101, vocabulary=128)

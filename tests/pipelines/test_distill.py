@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from corpus import bpe
@@ -12,6 +11,7 @@ from models.pruning import prune
 from models.shapes import Shape, build
 from pipelines import distill
 from pipelines._journal import Journal
+from tests import token_folder
 
 WIDTHS = {"hidden": 32, "ffn": 48, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 16}
 SHAPE = Shape(vocab_rows=320, tied=False, rope_theta=1e4, context=32, **WIDTHS)
@@ -35,14 +35,7 @@ def place(tmp_path_factory):
     student, mapping = prune(base, [torch.arange(3, 27)[None]], target=target)
     checkpoints.save(student, root / "pruned", tokenizer=root / "tokenizer")
     (root / "pruned/mapping.json").write_text(json.dumps(mapping))
-    (root / "tokens").mkdir()
-    ids = (np.arange(3000) * 7 % 251 + 3).astype("<u2")
-    phases = ("phase2", "validation_ko", "validation_en")
-    for phase in phases:
-        ids.tofile(root / f"tokens/{phase}.bin")
-    known = {"documents": 1, "tokens": len(ids), "bytes": 8000, "starts": [0]}
-    index = {"dtype": "uint16", "vocabulary": 320, "phases": dict.fromkeys(phases, known)}
-    (root / "tokens/index.json").write_text(json.dumps(index))
+    token_folder.write(root / "tokens", tokens=3000, period=251, vocabulary=320)
     return root
 
 

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from corpus import bpe
 from pipelines import pretrain
 from pipelines._journal import Journal
+from tests import token_folder
 
 TEXTS = ["대한민국의 수도는 서울이다. 한강이 흐른다.", "The capital of Korea is Seoul. The Han flows there."] * 3
 SHAPE = {"hidden": 32, "ffn": 48, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 16, "rope_theta": 1e4}
@@ -27,14 +28,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("ranks")
     bpe.save(bpe.train(TEXTS, vocab_size=320, min_frequency=1), root / "tokenizer", context=32)
-    (root / "tokens").mkdir()
-    ids = (np.arange(3000) * 7 % 251 + 3).astype("<u2")
-    phases = ("phase1", "validation_ko", "validation_en")
-    for phase in phases:
-        ids.tofile(root / f"tokens/{phase}.bin")
-    known = {"documents": 1, "tokens": len(ids), "bytes": 8000, "starts": [0]}
-    index = {"dtype": "uint16", "vocabulary": 320, "phases": dict.fromkeys(phases, known)}
-    (root / "tokens/index.json").write_text(json.dumps(index))
+    token_folder.write(root / "tokens", tokens=3000, period=251, vocabulary=320)
     return root
 
 
