@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from models import kernels, parallel
-from models.batches import IGNORED
-from models.objectives import head_of, hidden_states
+from models.objectives import counted, head_of, hidden_states
 
 if TYPE_CHECKING:
     import torch
@@ -42,30 +41,30 @@ class Distillation:
     def __call__(self, student: "LlamaForCausalLM", batch: "Batch") -> "Result":
         import torch
 
-        keep = batch["targets"] != IGNORED
         given = {"input_ids": batch["ids"], "use_cache": False, "output_hidden_states": self.layers_weight > 0}
         parallel.stand_beside(self.teacher, student)
         with torch.no_grad():
             taught = self.teacher.model(**given)
         learnt = student.model(**given)
-        hidden_ND, taught_ND = learnt.last_hidden_state[keep], taught.last_hidden_state[keep]
+        states = (learnt.last_hidden_state, taught.last_hidden_state, batch["targets"])
+        hidden_ND, taught_ND, target_N = counted(batch, *states)
         fused = kernels.kernels() == "liger" and len(hidden_ND)  # Liger cannot divide by no positions
         loss_of = self._fused if fused else self._chunked
         heads = head_of(student, hidden_ND), head_of(self.teacher, taught_ND)
-        loss = loss_of(hidden_ND, taught_ND, batch["targets"][keep], *heads)
+        loss = loss_of(hidden_ND, taught_ND, target_N, *heads)
         if self.layers_weight:
-            loss = loss + self.layers_weight * self._apart(learnt.hidden_states, taught.hidden_states, keep)
-        return loss, keep.sum()
+            loss = loss + self.layers_weight * self._apart(learnt.hidden_states, taught.hidden_states, batch)
+        return loss, target_N.new_tensor(len(target_N))
 
     def _apart(
-        self, ours: Sequence["torch.Tensor"], theirs: Sequence["torch.Tensor"], keep: "torch.Tensor"
+        self, ours: Sequence["torch.Tensor"], theirs: Sequence["torch.Tensor"], batch: "Batch"
     ) -> "torch.Tensor":
         """Mean squared distance of hidden states of unit RMS, summed over positions: 0 if the same, 2 if unlike."""
         from torch.nn.functional import mse_loss, rms_norm
 
         total = ours[0].new_zeros(())
         for depth in DEPTHS:
-            mine, taught = (states[round(depth * (len(states) - 1))][keep] for states in (ours, theirs))
+            mine, taught = counted(batch, *(states[round(depth * (len(states) - 1))] for states in (ours, theirs)))
             mine, taught = (rms_norm(own.float(), mine.shape[-1:]) for own in (mine, taught[:, self.channels]))
             total = total + mse_loss(mine, taught, reduction="sum") / mine.shape[-1] / len(DEPTHS)
         return total
@@ -115,10 +114,10 @@ class CachedDistillation:
     def __call__(self, student: "LlamaForCausalLM", batch: "Batch") -> "Result":
         from models.fused import chunked
 
-        keep = batch["targets"] != IGNORED
-        hidden_ND = hidden_states(student, batch)[keep]
-        taught = (batch[name][keep] for name in ("drawn", "shares", "targets"))
-        return chunked(self._loss, hidden_ND, head_of(student, hidden_ND), *taught), keep.sum()
+        taught = (batch[name] for name in ("drawn", "shares", "targets"))
+        hidden_ND, *taught_N = counted(batch, hidden_states(student, batch), *taught)
+        loss = chunked(self._loss, hidden_ND, head_of(student, hidden_ND), *taught_N)
+        return loss, taught_N[-1].new_tensor(len(hidden_ND))
 
     def _loss(
         self, logits_NV: "torch.Tensor", drawn_NK: "torch.Tensor", shares_NK: "torch.Tensor", target_N: "torch.Tensor"

@@ -25,6 +25,7 @@ Batch = dict[str, "torch.Tensor"]
 BatchAt = Callable[[int, int], Batch]  # (index, examples) → that batch; the index is the step if none is skipped
 Loss = tuple["torch.Tensor", "torch.Tensor"]  # summed over targets, and how many they are
 Objective = Callable[["LlamaForCausalLM", Batch], Loss]
+Signs = Callable[[], list[float]]  # how many weights are damaged, and how many interrupts came
 MICRO_TOKENS = {"cpu": 8_192, "cuda": 65_536}  # execution, not identity: results differ by rounding only
 
 
@@ -74,37 +75,18 @@ def fit(
     Raises ArithmeticError when that does not help, MemoryError when two examples do not fit, OSError when the last
     state cannot be saved, and ValueError when ranks cannot share a batch evenly.
     """
-    import torch
-    from accelerate import Accelerator
     from accelerate.utils import set_seed
 
-    target, ranks = kernels.device(), parallel.ranks().num_processes
-    if plan.batch % ranks:
-        shared = f"a step has {plan.batch} examples, which {ranks} ranks cannot share evenly"
-        raise ValueError(f"{shared}: take a divisor of {plan.batch}, or change batch_tokens")
-    accelerator = Accelerator(cpu=target.type == "cpu", mixed_precision=kernels.precision())
-    kernels.keep_memory()
-    kernels.accelerate(model)
-    on_step(0, kernels=kernels.kernels(), device=str(target), precision=kernels.precision())
-    micro = max(2, MICRO_TOKENS[target.type] // plan.context // 2 * 2)  # even: the pairs of a preference stay together
-    learner = _learner(model, objective)
-    at_once = plan.context * (micro if ranks > 1 else 2)  # one process finds out what fits by itself: _within_memory
-    shape = shape_of(model.config)
-    work = plan.steps * plan.batch * plan.context * shape.flops_per_token(plan.context)
-    layout = parallel.layout(shape, ranks=ranks, tokens=at_once, optimizer=plan.optimizer, work=work)
-    parallel.spread(model, learner, layout)  # before the optimizers: it replaces the parameters
-    optimizers = optimizers_of(model, plan)
-    if not layout.sharded:
-        learner, *optimizers = accelerator.prepare(learner, *optimizers)
-    meter = Meter(plan.steps, plan.context, shape, ranks)
-    set_seed(0)  # after the meter, whose probe of the device draws numbers
+    rig = _Rig(model, objective, plan)
+    on_step(0, kernels=kernels.kernels(), device=str(kernels.device()), precision=kernels.precision())
+    meter = Meter(plan.steps, plan.context, shape_of(model.config), rig.ranks.num_processes)
+    set_seed(0)
     identity = (fingerprints or {}) | {"plan": json.dumps(asdict(plan), sort_keys=True)}
-    progress = Progress(model, optimizers, folder=state, identity=identity, on_step=on_step)
+    progress = Progress(model, rig.optimizers, folder=state, identity=identity, on_step=on_step)
     progress.begin()
 
     def look() -> None:
-        drawn = torch.random.fork_rng([target] if target.type == "cuda" else [])
-        with torch.no_grad(), drawn, parallel.readable(model, learner):
+        with rig.readable():
             on_step(progress.step, **probe(model, progress.step))
 
     if 0 < progress.step < plan.steps:
@@ -116,12 +98,9 @@ def fit(
 
         while progress.step < plan.steps:
             step, batch = progress.step, batch_at(progress.cursor, plan.batch)
-            tokens, rate = int(batch["ids"].numel()), plan.rate(step)
             fault, seen = batch_fault(batch["targets"]), None
             if not fault:
-                own = _share(batch, accelerator)
-                hands = {"rate": rate, "clip": plan.clip, "accelerator": accelerator, "signs": signs}
-                seen, micro = _within_memory(learner, optimizers, own, micro, **hands)
+                seen = rig.gradients(batch, rate=plan.rate(step), signs=signs)
                 if seen.broken:
                     progress.do_again()
                     continue
@@ -129,11 +108,10 @@ def fit(
             if fault or seen is None:
                 progress.skip(seen, fault, most=plan.steps)
                 continue
-            for optimizer in optimizers:
-                optimizer.step()
-            progress.add(tokens, seen)
+            rig.update()
+            progress.add(int(batch["ids"].numel()), seen)
             if progress.step == plan.steps or step % plan.log_every == 0:
-                curve = {"train/loss": progress.mean_loss(), "train/lr": rate, "train/grad_norm": seen.norm}
+                curve = {"train/loss": progress.mean_loss(), "train/lr": plan.rate(step), "train/grad_norm": seen.norm}
                 on_step(step + 1, **curve, **{"train/tokens": progress.tokens}, **meter.read(step, progress.tokens))
             if seen.stopped:
                 progress.save_if_there_is_room()
@@ -144,6 +122,96 @@ def fit(
         progress.save()
         look()
     return progress.thinned()
+
+
+class _Rig:
+    """What steps are made with on this machine: the model as it is laid out, its optimizers, what fits at once."""
+
+    def __init__(self, model: "LlamaForCausalLM", objective: Objective, plan: Plan) -> None:
+        from accelerate import Accelerator
+
+        device, ranks, shape = kernels.device(), parallel.ranks().num_processes, shape_of(model.config)
+        if plan.batch % ranks:
+            shared = f"a step has {plan.batch} examples, which {ranks} ranks cannot share evenly"
+            raise ValueError(f"{shared}: take a divisor of {plan.batch}, or change batch_tokens")
+        self.ranks: Any = Accelerator(cpu=device.type == "cpu", mixed_precision=kernels.precision())
+        self.model, self.clip = model, plan.clip
+        self.micro = max(2, MICRO_TOKENS[device.type] // plan.context // 2 * 2)  # even: pairs stay together
+        kernels.keep_memory()
+        kernels.accelerate(model)
+        at_once = plan.context * (self.micro if ranks > 1 else 2)  # alone, `gradients` finds out what fits
+        work = plan.steps * plan.batch * plan.context * shape.flops_per_token(plan.context)
+        layout = parallel.layout(shape, ranks=ranks, tokens=at_once, optimizer=plan.optimizer, work=work)
+        self.learner: Any = _learner(model, objective)
+        parallel.spread(model, self.learner, layout)  # before the optimizers: it replaces the parameters
+        self.optimizers: list[Any] = list(optimizers_of(model, plan))
+        if not layout.sharded:
+            self.learner, *self.optimizers = self.ranks.prepare(self.learner, *self.optimizers)
+
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Inside, the model may be asked between two steps, and what is drawn does not move the training's numbers."""
+        import torch
+
+        drawn = torch.random.fork_rng([self.ranks.device] if self.ranks.device.type == "cuda" else [])
+        with torch.no_grad(), drawn, parallel.readable(self.model, self.learner):
+            yield
+
+    def gradients(self, batch: Batch, *, rate: float, signs: Signs) -> Seen:
+        """Clipped gradients of one update, from as many examples at once as memory holds: each failure halves them.
+
+        The failed attempt's gradients are dropped, so that the step still learns from its whole batch, once. `signs`
+        are taken after the last backward pass, and summed over the ranks with the loss: all must come to one verdict.
+        """
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        own = _share(batch, self.ranks)
+        self.micro = min(self.micro, len(own["ids"]))
+        while True:
+            try:
+                starts = range(0, len(own["ids"]), self.micro)
+                return self._gradients([{k: v[at : at + self.micro] for k, v in own.items()} for at in starts], signs)
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error) or self.ranks.num_processes > 1:  # other ranks wait in this step
+                    raise
+                if self.micro <= 2:
+                    remedy = "shorten the context, take a smaller model or a device with more memory"
+                    raise MemoryError(f"out of memory with {self.micro} examples at once; {remedy}") from error
+            self.micro = max(2, self.micro // 4 * 2)
+            print(f"out of memory: {self.micro} examples at once from here on, as many per step as before", flush=True)
+
+    def update(self) -> None:
+        """Moves the weights along the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def _gradients(self, parts: list[Batch], signs: Signs) -> Seen:
+        """Sums are differentiated and divided once, by what the whole step counted on all ranks, so that neither
+        accumulation nor ranks can change the denominator."""
+        import torch
+
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        total = torch.zeros(2, device=self.ranks.device)
+        for part in parts:
+            loss, count = self.learner(part)
+            self.ranks.backward(loss)
+            total += torch.stack([loss.detach().float(), count.float()])
+        told = torch.cat([total, total.new_tensor(signs())])
+        summed, counted, broken, stopped = self.ranks.reduce(told, "sum").tolist()
+        gradients = [weight.grad for weight in self.learner.parameters() if weight.grad is not None]
+        share = self.ranks.num_processes / max(1.0, counted)
+        norm = float(parallel.whole(torch.nn.utils.get_total_norm(gradients))) * share
+        factor = share * clip_factor(norm, self.clip)  # mean and clipping in one pass
+        for gradient in gradients:
+            gradient.mul_(factor)
+        return Seen(summed / max(1.0, counted), norm, broken, stopped)
+
+
+def clip_factor(norm: float, clip: float) -> float:
+    """What gradients are multiplied by, so that their norm is at most `clip`."""
+    return min(1.0, clip / (norm + 1e-6))
 
 
 @contextmanager
@@ -192,63 +260,6 @@ def _share(batch: Batch, ranks: Any) -> Batch:
     return {name: tensor[own].to(ranks.device) for name, tensor in batch.items()}
 
 
-def _within_memory(
-    learner: "torch.nn.Module", optimizers: list[Any], batch: Batch, micro: int, **hands: Any
-) -> tuple[Seen, int]:
-    """One step with as many examples at once as memory holds, and how many they are: each failure halves them.
-
-    The failed attempt's gradients are dropped, so that the step still learns from its whole batch, once.
-    """
-    micro = min(micro, len(batch["ids"]))
-    while True:
-        try:
-            starts = range(0, len(batch["ids"]), micro)
-            parts = [{name: rows[at : at + micro] for name, rows in batch.items()} for at in starts]
-            return _one_step(learner, optimizers, parts, **hands), micro
-        except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error) or hands["accelerator"].num_processes > 1:  # other ranks wait in this step
-                raise
-            if micro <= 2:
-                remedy = "shorten the context, take a smaller model or a device with more memory"
-                raise MemoryError(f"out of memory with {micro} examples at once; {remedy}") from error
-        micro = max(2, micro // 4 * 2)
-        print(f"out of memory: {micro} examples at once from here on, as many per step as before", flush=True)
-
-
 def _out_of_memory(error: Exception) -> bool:
     words = ("out of memory", "allocate memory", "not enough memory")  # CUDA's, and two of the CPU allocator
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
-
-
-def _one_step(
-    learner: "torch.nn.Module", optimizers: list[Any], parts: list[Batch], *, rate: float, clip: float,
-    accelerator: Any, signs: Callable[[], list[float]],
-) -> Seen:  # fmt: skip
-    """Gradients of one update, their norm and the loss. Sums are differentiated and divided once, by what the whole
-    step counted on all ranks, so that neither accumulation nor ranks can change the denominator. `signs` are summed
-    over the ranks as well: all of them must come to one verdict."""
-    import torch
-
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-    total = torch.zeros(2, device=accelerator.device)
-    for part in parts:
-        loss, count = learner(part)
-        accelerator.backward(loss)
-        total += torch.stack([loss.detach().float(), count.float()])
-    told = torch.cat([total, total.new_tensor(signs())])
-    summed, counted, broken, stopped = accelerator.reduce(told, "sum").tolist()
-    gradients = [weight.grad for weight in learner.parameters() if weight.grad is not None]
-    share = accelerator.num_processes / max(1.0, counted)
-    norm = float(parallel.whole(torch.nn.utils.get_total_norm(gradients))) * share
-    factor = share * clip_factor(norm, clip)  # mean and clipping in one pass
-    for gradient in gradients:
-        gradient.mul_(factor)
-    return Seen(summed / max(1.0, counted), norm, broken, stopped)
-
-
-def clip_factor(norm: float, clip: float) -> float:
-    """What gradients are multiplied by, so that their norm is at most `clip`."""
-    return min(1.0, clip / (norm + 1e-6))

@@ -17,12 +17,19 @@ def chunked(loss_of: Callable[..., Tensor], hidden_ND: Tensor, head_VD: Tensor, 
     """Σ loss_of(logits [n,V] in float32, n rows of each of `rows`) over chunks of positions.
 
     Each chunk is differentiated while its logits stand, as Liger's fused linear losses do (Hsu et al. 2024, §3): the
-    backward pass has nothing to compute again. Gradients flow to `hidden_ND` and `head_VD` alone.
+    backward pass has nothing to compute again. Gradients flow to `hidden_ND` and `head_VD` alone. Where none are asked
+    for (validation), none are made.
     """
+    if not torch.is_grad_enabled():
+        parts = zip(*(tensor.split(CHUNK[hidden_ND.device.type]) for tensor in (hidden_ND, *rows)), strict=True)
+        losses = [loss_of((hidden @ head_VD.T).float(), *own) for hidden, *own in parts]
+        return sum(losses, hidden_ND.new_zeros((), dtype=torch.float32))
     return _Chunks.apply(loss_of, hidden_ND, head_VD, *rows)
 
 
 class _Chunks(torch.autograd.Function):
+    """The loss, which keeps its gradients by hidden states and head until they are asked for."""
+
     @staticmethod
     def forward(ctx: Any, loss_of: Callable[..., Tensor], hidden_ND: Tensor, head_VD: Tensor, *rows: Tensor) -> Tensor:
         head, found = head_VD.detach().requires_grad_(), torch.zeros((), device=hidden_ND.device)

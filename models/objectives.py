@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 
 def next_token(model: "LlamaForCausalLM", batch: "Batch", *, z_loss: float = 0.0) -> "Result":
     """Cross-entropy in nats, and `z_loss` · logsumexp², summed over targets that are not IGNORED."""
-    hidden_BTD = hidden_states(model, batch)
+    hidden_ND, target_N = counted(batch, hidden_states(model, batch), batch["targets"])
+    loss = kernels.next_token_loss(hidden_ND, head_of(model, hidden_ND), target_N, z_loss)
+    return loss, target_N.new_tensor(len(target_N))
+
+
+def counted(batch: "Batch", *tensors_BT: "torch.Tensor") -> "list[torch.Tensor]":
+    """Of each [B,T,…] the rows [N,…] whose target is not IGNORED."""
     keep = batch["targets"] != IGNORED
     every = bool(keep.all())  # choosing rows costs two copies of them, which text without gaps can do without
-    hidden_ND, target_N = (t.flatten(0, 1) if every else t[keep] for t in (hidden_BTD, batch["targets"]))
-    return kernels.next_token_loss(hidden_ND, head_of(model, hidden_ND), target_N, z_loss), keep.sum()
+    return [tensor.flatten(0, 1) if every else tensor[keep] for tensor in tensors_BT]
 
 
 def hidden_states(model: "LlamaForCausalLM", batch: "Batch") -> "torch.Tensor":
@@ -58,7 +63,7 @@ class Preference:
 
 def reply_log_likelihood(model: "LlamaForCausalLM", batch: "Batch") -> "torch.Tensor":
     """log p(reply | prompt) of each row, in nats: [B]."""
-    hidden_BTD = model.model(input_ids=batch["ids"], use_cache=False).last_hidden_state
+    hidden_BTD = hidden_states(model, batch)
     log_BTV = (hidden_BTD @ head_of(model, hidden_BTD).T).float().log_softmax(-1)
     keep = batch["targets"] != IGNORED
     picked_BT = log_BTV.gather(-1, batch["targets"].clamp(min=0).unsqueeze(-1)).squeeze(-1)

@@ -29,6 +29,8 @@ def test_the_heads_loss_and_gradients_are_those_of_the_plain_definition(monkeypa
     plain = plain + z_loss * (logits.logsumexp(-1) ** 2)[target >= 0].sum()
     ours = kernels.next_token_loss(hidden, head, target, z_loss)
     torch.testing.assert_close(ours, plain)
+    with torch.no_grad():
+        torch.testing.assert_close(kernels.next_token_loss(hidden, head, target, z_loss), ours.detach())
     for a, b in zip(gradients(3 * ours, hidden, head), gradients(3 * plain, hidden, head), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
