@@ -21,6 +21,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from benchmarks import _frame
+from benchmarks._quality import held_out
 
 GOAL = "ours: all faults detected and logged, no NaN in any state, bits per byte within 0.5 % of the clean run"
 KINDS = {"nan": 20, "spike": 10, "masked": 5, "flip": 3}
@@ -184,14 +185,12 @@ def trainer(folder: Path, saboteur: Saboteur, steps: int, hidden: int) -> dict[s
         run.train()
     states = [finite(found) for found in folder.glob("checkpoint-*/model.safetensors")]
     norms = [float(row["grad_norm"]) for row in run.state.log_history if "grad_norm" in row]
-    kinds = {f"{kind} told": f"0/{len(own)}" for kind, own in by_kind(saboteur.faults).items()}  # it judges no update
     return {
         "bpb": bits(run.model, saboteur.tokens),
         "states": len(states),
         "states with NaN": states.count(False),
-        **kinds,
         "norms": norms,
-    }
+    }  # what it tells of faults is not counted: it judges no update
 
 
 def by_kind(faults: dict[int, str]) -> dict[str, set[int]]:
@@ -211,12 +210,7 @@ def built(tokens: Path, hidden: int) -> Any:
 
 def bits(model: Any, tokens: Path) -> float | None:
     """Bits per byte of the held-out text of both languages; None when the model has unlearnt to count."""
-    from models.sampling import validation_loss
-
-    index = json.loads((tokens / "index.json").read_text(encoding="utf-8"))["phases"]
-    shards = [f"validation_{lang}" for lang in ("ko", "en")]
-    nats = sum(validation_loss(model, tokens, shard, CONTEXT, 64) * index[shard]["tokens"] for shard in shards)
-    found = nats / math.log(2) / sum(index[shard]["bytes"] for shard in shards)
+    found = held_out(model, tokens, CONTEXT)["bpb"]
     return found if math.isfinite(found) else None
 
 
