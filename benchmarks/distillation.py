@@ -2,8 +2,8 @@
 
     python -m benchmarks.distillation --artifacts artifacts --kept /tmp/distillation [--seeds 1 2 3] [--threads 2]
 
-`artifacts` are a demo run's: tokenize, extend (the teacher), prune (the student), mix (held-out documents). Every way
-is trained by `fit` with the numbers of the demo's `distill` at shares of the same tokens, and with the best of several
+`artifacts` are a run's: tokenize, extend (the teacher), prune (the student), mix (held-out documents). Every way is
+trained by `fit` with the numbers of the demo's `distill` at shares of the same tokens, and with the best of several
 learning rates, chosen on the first seed. Documents are judged in windows of the context that all were trained with, for
 a student from scratch has seen no longer one. Tokens to reach the scratch student are read between budgets, linearly in
 their logarithm; a first budget that suffices counts whole. Every row lies in --kept: a run that is stopped goes on.
@@ -43,7 +43,7 @@ GOAL = (
 )
 SHARES = (0.1, 0.2, 0.5)  # of the tokens of the student from scratch
 TAUGHT = ("pruned, cross-entropy", "pruned, online", "pruned, cached")
-RATES = (0.005, 0.01, 0.02)  # peak learning rates
+RATES = (0.00125, 0.0025, 0.005)  # peak learning rates
 TUNED = {"scratch": 1.0, TAUGHT[0]: 0.2, TAUGHT[1]: 0.2}  # tried on the first seed, at which share
 STUDENTS = (1, 4)  # that share a cache
 TIMED, WARM = 30, 3  # steps of each kind that are timed, and that go before
@@ -72,7 +72,7 @@ def main() -> None:
     tried = {way: {rate: run(way, share, flags.seeds[0], rate) for rate in RATES} for way, share in TUNED.items()}
     best = {way: min(rows, key=lambda rate: rows[rate]["bpb"]) for way, rows in tried.items()}
     best |= {TAUGHT[2]: best[TAUGHT[1]]}  # the same lesson
-    runs = {("scratch", 1.0): [run("scratch", 1.0, seed, best["scratch"]) for seed in flags.seeds]}
+    runs = {("scratch", n): [run("scratch", n, s, best["scratch"]) for s in flags.seeds] for n in (SHARES[-1], 1.0)}
     runs |= {("pruned", 0.0): [run("pruned", 0.0, flags.seeds[0], 0.0)] * len(flags.seeds)}  # no order: no seed
     runs |= {(way, share): [run(way, share, s, best[way]) for s in flags.seeds] for way in TAUGHT for share in SHARES}
     steps = kept(flags.kept, f"steps, {flags.timed}", lambda: timed(flags.artifacts, flags.kept, flags.timed))
