@@ -22,7 +22,8 @@ def flops(stage: str, params: dict[str, Any], shapes: dict[str, Shape]) -> float
     own, shape, frozen = params[stage], shapes[stage], frozen_of(stage, shapes)
     per_token = shape.flops_per_token(own["context"])
     per_token += frozen.flops_per_token(own["context"]) / 3 if frozen else 0
-    return own["tokens"] * per_token + muon_flops(shape, own)
+    rows = 2 if stage == "dpo" else 1  # an example of `context` tokens is a pair: a chosen and a rejected row
+    return rows * own["tokens"] * per_token + muon_flops(shape, own)
 
 
 def frozen_of(stage: str, shapes: dict[str, Shape]) -> Shape | None:

@@ -41,6 +41,11 @@ def test_muon_costs_more_in_many_small_steps_than_in_few_large_ones(shapes):
     assert bill.muon_flops(shapes["pretrain"], PAPER["pretrain"]) == 0
 
 
+def test_a_preference_costs_two_rows_of_the_model_and_two_forwards_of_its_reference(shapes):
+    own, per_token = PAPER["dpo"], shapes["dpo"].flops_per_token(8192)
+    assert bill.flops("dpo", PAPER, shapes) == pytest.approx(2 * own["tokens"] * (per_token + per_token / 3))
+
+
 def test_durations_read_as_a_person_says_them():
     assert [bill.duration(s) for s in (42, 600, 7200, 5 * 86400)] == ["42 s", "10.0 min", "2.0 hours", "5.0 days"]
 
