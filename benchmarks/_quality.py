@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-STUDENT = {2: 4.303, 3: 3.182, 4: 2.776}  # 97.5 % quantile of Student's t by degrees of freedom
+STUDENT = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571}  # 97.5 % quantile of Student's t by degrees of freedom
 
 
 def held_out(model: Any, tokens: Path, context: int) -> dict[str, float]:
