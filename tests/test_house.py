@@ -180,9 +180,11 @@ def test_a_file_opens_with_one_sentence_and_fits_its_size():
 
 
 def test_the_source_can_be_read_in_an_afternoon():
-    """Lines of code: no blanks, comments, docstrings."""
-    total = sum(house.lines_of_code(path) for path in house.source_files("*.py"))
-    assert total <= 12_000, total
+    """Lines of code: no blanks, comments, docstrings. Measurements are read one at a time, beside the claim they make."""
+    lines = {path: house.lines_of_code(path) for path in house.source_files("*.py")}
+    measuring = sum(count for path, count in lines.items() if "benchmarks" in path.parts)
+    product = sum(lines.values()) - measuring
+    assert product <= 12_500 and measuring <= 5_000, (product, measuring)
 
 
 def test_the_readme_is_short_and_its_picture_is_the_plan():

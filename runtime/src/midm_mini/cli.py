@@ -1,9 +1,9 @@
-"""Knows the command line: `midm-mini chat <path>` talks to a bundle, `midm-mini info <path>` tells what it is."""
+"""Knows the command line: `midm-mini <command> <path>`, one function a command, its options beside it."""
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from midm_mini.format import MANIFEST, Message, MidmError
@@ -16,15 +16,13 @@ OPENING = {"threads": int, "context": int}  # options of load
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; errors are one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(prog="midm-mini", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="chat|info")
-    talk, tell = commands.add_parser("chat", help="talk to a bundle"), commands.add_parser("info", help="what it is")
-    for command, run in ((talk, chat), (tell, info)):
+    commands = parser.add_subparsers(required=True, metavar="|".join(COMMANDS))
+    for name, (run, kinds) in COMMANDS.items():
+        command = commands.add_parser(name, help=run.__doc__)
         command.add_argument("path", type=Path, help="a .gguf file or an exported folder")
+        for option, kind in kinds.items():
+            command.add_argument(f"--{option.replace('_', '-')}", type=kind, help="as in Python, with the same default")
         command.set_defaults(run=run)
-    talk.add_argument("--prompt", help="one question instead of a conversation")
-    talk.add_argument("--system", help="a system message in front")
-    for name, kind in (SAMPLING | OPENING).items():
-        talk.add_argument(f"--{name.replace('_', '-')}", type=kind, help="as in Python, with the same default")
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -74,3 +72,9 @@ def _ask() -> str:
         return input("> ")
     except EOFError:
         return ""
+
+
+COMMANDS: Mapping[str, tuple[Callable[[argparse.Namespace], None], Mapping[str, type]]] = {  # name → run, its options
+    "chat": (chat, {"prompt": str, "system": str} | SAMPLING | OPENING),
+    "info": (info, {}),
+}
