@@ -96,8 +96,9 @@ class OnnxBackend:
             return genai.Generator(model, params)
 
     def _generate(self, ids: Sequence[int]) -> np.ndarray:
-        self._generator.append_tokens(np.array(ids, np.int32))
-        return self._generator.get_logits()[0, -1].astype(np.float32)
+        with _naming(self._path):
+            self._generator.append_tokens(np.array(ids, np.int32))
+            return self._generator.get_logits()[0, -1].astype(np.float32)
 
     def _run(self, ids: Sequence[int]) -> np.ndarray:
         """float32 [T, V] for `ids` after the cache, which then includes them."""
@@ -109,7 +110,8 @@ class OnnxBackend:
         } | self._past
         feed = {entry.name: feed[entry.name] for entry in self._session.get_inputs()}
         names = [entry.name.replace("present", "past_key_values", 1) for entry in self._session.get_outputs()]
-        self._past = dict(zip(names, self._session.run(None, feed), strict=True))
+        with _naming(self._graph):  # a config that contradicts the graph shows only here
+            self._past = dict(zip(names, self._session.run(None, feed), strict=True))
         return self._past.pop("logits")[0].astype(np.float32, copy=False)
 
 
