@@ -1,7 +1,9 @@
 """Knows the seam between the front and the inference libraries: what every backend can do."""
 
+import operator
+import os
 from collections.abc import Sequence
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +42,11 @@ def pick_context(wanted: int | None, *, trained: int) -> int:
     return wanted or min(trained, DEFAULT_CONTEXT)
 
 
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def kept(cached: list[int], ids: Sequence[int]) -> int:
     """How many of `ids` need not be read again by a cache that begins with `cached`; the last must, for its logits."""
-    return len(commonprefix([cached, list(ids[:-1])]))
+    return sum(takewhile(bool, map(operator.eq, cached, ids[:-1])))
