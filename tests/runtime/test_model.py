@@ -1,5 +1,6 @@
 """Proves that every backend gives the same ids, logits, pieces and refusals."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -226,3 +227,47 @@ def test_broken_files_are_refused_in_one_sentence(tmp_path: Path, artifacts: dic
     (tmp_path / "empty").mkdir()
     with pytest.raises(MidmError, match=r"no \.gguf"):
         load(tmp_path / "empty")
+
+
+def test_what_the_cache_holds_never_changes_an_answer(model: Model, artifacts: dict[str, Path]) -> None:
+    """Prompts that share beginnings, in any order, among abandoned replies and scorings, answer as a fresh model's."""
+    choose = random.Random(0)
+    trunk = [choose.randrange(3, 400) for _ in range(60)]
+    with load(model.path, threads=1) as fresh:
+        for turn in range(40):
+            prompt = trunk[: choose.choice([1, 2, 20, 59, 60])] + [choose.randrange(3, 400) for _ in range(turn % 4)]
+            if turn % 5 == 1:
+                model.logits(prompt)
+            reply = model.stream(prompt, max_tokens=6)
+            for _ in range(choose.choice([1, 2, 9])):
+                next(reply, None)
+            fresh._opened._cached = []
+            assert np.abs(model._opened.start(prompt) - fresh._opened.start(prompt)).max() < 1e-4
+            trunk = choose.choice([trunk, [*prompt, *(piece.token for piece in reply._seen)]])
+
+
+def test_a_prompt_is_read_only_from_where_it_differs(model: Model, monkeypatch) -> None:
+    name = "_next" if model.format != "gguf" else "_decode"
+    read, real = [], getattr(model._opened, name)
+    monkeypatch.setattr(model._opened, name, lambda ids, **rest: (read.append(len(ids)), real(ids, **rest))[1])
+    first = list(range(10, 50))
+    for prompt in (first, first, [*first[:30], 5, 6], [*first[:30], 5, 6, 7], first[:10]):
+        next(model.stream(prompt, max_tokens=1))
+    assert read == [40, 1, 12 - 10, 1, 1]
+
+
+def test_an_interrupted_reading_leaves_no_lie_behind(model: Model, monkeypatch) -> None:
+    prompt, fresh = list(range(10, 50)), model.logits(list(range(10, 50)))[-1]
+    real = model._opened._next if model.format != "gguf" else model._opened._decode
+    for moment in (0, 1):
+        with monkeypatch.context() as patch:
+
+            def fails(ids, moment=moment, **rest):
+                if moment:
+                    real(ids, **rest)
+                raise KeyboardInterrupt
+
+            patch.setattr(model._opened, real.__name__, fails)
+            with pytest.raises(KeyboardInterrupt):
+                next(model.stream([*prompt[:20], 7, 8, 9], max_tokens=1))
+        assert np.abs(model._opened.start(prompt) - fresh).max() < 1e-4

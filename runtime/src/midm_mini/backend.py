@@ -1,6 +1,9 @@
 """Knows the seam between the front and the inference libraries: what every backend can do."""
 
+import operator
+import os
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Protocol
 
 import numpy as np
@@ -14,8 +17,9 @@ class Backend(Protocol):
     """One opened artifact, for one thread at a time; the caller has checked the ids and closes it once.
 
     `encode` adds no BOS and sees control tokens only if `special`; `token_bytes` may be part of a character;
-    `start` forgets everything and reads a prompt, `step` one token more, both give float32 [V] for the next token;
-    `logits` gives float32 [T, V] over `ids` alone, row t for the token after ids[t].
+    `start` reads a prompt, of which it keeps what its cache already holds from before, and `step` one token more: both
+    give float32 [V] for the next token, valid until the next call; `logits` gives float32 [T, V] over `ids` alone, row
+    t for the token after ids[t]; `hidden` the last layer's normed states [T, H], or a MidmError where nothing has them.
     """
 
     context: int
@@ -27,6 +31,7 @@ class Backend(Protocol):
     def start(self, ids: Sequence[int]) -> np.ndarray: ...
     def step(self, token: int) -> np.ndarray: ...
     def logits(self, ids: Sequence[int]) -> np.ndarray: ...
+    def hidden(self, ids: Sequence[int]) -> np.ndarray: ...
     def close(self) -> None: ...
 
 
@@ -35,3 +40,13 @@ def pick_context(wanted: int | None, *, trained: int) -> int:
     if wanted is not None and not 0 < wanted <= trained:
         raise MidmError(f"context={wanted}: this model was trained for 1 to {trained} tokens; ask for at most that")
     return wanted or min(trained, DEFAULT_CONTEXT)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def kept(cached: list[int], ids: Sequence[int]) -> int:
+    """How many of `ids` need not be read again by a cache that begins with `cached`; the last must, for its logits."""
+    return sum(takewhile(bool, map(operator.eq, cached, ids[:-1])))

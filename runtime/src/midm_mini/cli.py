@@ -67,6 +67,16 @@ def info(options: argparse.Namespace) -> None:
             raise MidmError(f"{folder / MANIFEST}: not JSON ({error}); export the bundle again") from error
 
 
+def bench(options: argparse.Namespace) -> None:
+    """Measures loading, first token, reading, writing and memory at 1, 2, 4 … all cores, or at --threads."""
+    from midm_mini import measure
+
+    found = measure.bench(options.path, [options.threads] if options.threads else ())
+    print(measure.table(found))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
 def _ask() -> str:
     try:
         return input("> ")
@@ -77,4 +87,5 @@ def _ask() -> str:
 COMMANDS: Mapping[str, tuple[Callable[[argparse.Namespace], None], Mapping[str, type]]] = {  # name → run, its options
     "chat": (chat, {"prompt": str, "system": str} | SAMPLING | OPENING),
     "info": (info, {}),
+    "bench": (bench, {"threads": int, "json": Path}),
 }

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from midm_mini import format as bundle
-from midm_mini.backend import Backend
+from midm_mini.backend import Backend, cores
 from midm_mini.format import Message, MidmError
 from midm_mini.sampling import TextFlow, sampler
 
@@ -176,13 +176,12 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, context: i
     """Opens a .gguf file or an exported folder; by default all cores, and the trained context up to 4,096 tokens."""
     place = Path(path)
     kind = bundle.artifact_format(place)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         if kind == "gguf":
             from midm_mini.gguf_backend import GgufBackend as Chosen
         else:
             from midm_mini.onnx_backend import OnnxBackend as Chosen  # type: ignore[assignment]
-        backend: Backend = Chosen(place, threads=threads or cores, context=context)
+        backend: Backend = Chosen(place, threads=threads or cores(), context=context)
     except ImportError as error:
         raise MidmError(f"{place}: {error}; run: pip install 'midm-mini[{kind.split('-')[0]}]'") from error
     return Model(backend, path=place, format=kind)
