@@ -8,7 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from midm_mini.format import STOP_TOKENS
+from midm_mini.format import STOP_TOKENS, MidmError
+from midm_mini.headers import safetensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +134,9 @@ def _homes(folder: Path) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        for path in weight_files(folder):
+            safetensors.check(path)  # before the library sees it
         files = [safe_open(path, framework="numpy") for path in weight_files(folder)]
-    except SafetensorError as error:
+    except (MidmError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: {error}; save the model again") from None
     return {name: file for file in files for name in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from midm_mini import headers
 from midm_mini.format import MANIFEST, Message, MidmError
+from midm_mini.manifest import compare
 from midm_mini.model import load
 
 SAMPLING = {"max_tokens": int, "temperature": float, "top_p": float, "seed": int}  # options of Model.stream
@@ -93,6 +95,19 @@ def serve(options: argparse.Namespace) -> None:
         server.run(model, key=key, hosts=given.get("hosts", "").split(","), **places)
 
 
+def verify(options: argparse.Namespace) -> None:
+    """Compares every file with manifest.json, offline, and checks the headers; one line a file, then a verdict."""
+    folder = options.path if options.path.is_dir() else options.path.parent
+    wrong = 0
+    for row in compare(folder):
+        wrong += bool(row.fault)
+        print(f"{'WRONG' if row.fault else 'ok':5}  {row.bytes:>13,} bytes  {row.path}  {row.fault}".rstrip())
+    if wrong:
+        raise MidmError(f"{folder}: {wrong} files are not as the manifest says; get the bundle again")
+    headers.check(options.path)
+    print(f"{folder}: whole, as its manifest says; headers sound")
+
+
 def _ask() -> str:
     try:
         return input("> ")
@@ -105,4 +120,5 @@ COMMANDS: Mapping[str, tuple[Callable[[argparse.Namespace], None], Mapping[str, 
     "info": (info, {}),
     "bench": (bench, {"threads": int, "json": Path}),
     "serve": (serve, {"host": str, "port": int, "hosts": str, "key_file": Path} | OPENING),
+    "verify": (verify, {}),
 }

@@ -7,7 +7,7 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from midm_mini import format as bundle
+from midm_mini import headers
 from midm_mini.backend import Backend, cores
 from midm_mini.format import Message, MidmError
 from midm_mini.sampling import TextFlow, sampler
@@ -61,7 +62,7 @@ class Reply:
 class Model:
     """A loaded bundle. Use it in one thread at a time; a newer request ends the older reply (one cache)."""
 
-    def __init__(self, backend: Backend, *, path: Path, format: str) -> None:
+    def __init__(self, backend: Backend, *, path: Path, format: str, templates: Collection[str]) -> None:
         self.path, self.format = path, format
         self.context, self.vocab_size, self.details = backend.context, backend.vocab_size, backend.details
         self._opened, self._turn = backend, 0
@@ -72,6 +73,8 @@ class Model:
             raise MidmError(f"{path}: its tokenizer lacks {', '.join(missing)}; export the bundle again")
         self.bos: int = ids[bundle.BOS][0]
         self.stop_ids = frozenset(ids[name][0] for name in bundle.STOP_TOKENS)
+        known = all(len(found) == 1 for found in ids.values())
+        self.chats = known and set(templates) == {bundle.CHAT_TEMPLATE}  # no other template is ever run
         self._silent = frozenset(found[0] for found in ids.values() if len(found) == 1)
 
     def stream(
@@ -106,7 +109,12 @@ class Model:
         return self.stream(self.chat_ids(messages, tools), **options)
 
     def chat_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
-        """Token ids of the conversation in the bundle's chat format, one BOS included."""
+        """Token ids of the conversation in the bundle's chat format, one BOS included; MidmError unless `chats`."""
+        if not self.chats:
+            raise MidmError(
+                f"{self.path}: has no chat template or another than this wheel's own, which is never run; take a "
+                "bundle of OpenMidm's export, or write the turns yourself and give their ids to stream()"
+            )
         control, text = partial(self.tokenize, special=True), partial(self.tokenize, special=False)
         return bundle.chat_ids(messages, tools, encode_control=control, encode_text=text)
 
@@ -175,7 +183,7 @@ class Model:
 def load(path: str | os.PathLike[str], *, threads: int | None = None, context: int | None = None) -> Model:
     """Opens a .gguf file or an exported folder; by default all cores, and the trained context up to 4,096 tokens."""
     place = Path(path)
-    kind = bundle.artifact_format(place)
+    kind, templates = bundle.artifact_format(place), headers.check(place)  # before any native code sees it
     try:
         if kind == "gguf":
             from midm_mini.gguf_backend import GgufBackend as Chosen
@@ -184,4 +192,4 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, context: i
         backend: Backend = Chosen(place, threads=threads or cores(), context=context)
     except ImportError as error:
         raise MidmError(f"{place}: {error}; run: pip install 'midm-mini[{kind.split('-')[0]}]'") from error
-    return Model(backend, path=place, format=kind)
+    return Model(backend, path=place, format=kind, templates=templates)
