@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from midm_mini.format import BOS, EOS, EOT, PAD, PII_PLACEHOLDERS
 
-from export import checkpoint
+from export import checkpoint, ollama
 from export.checkpoint import CheckpointError, Parent
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def make(parent: Parent, card: Card, precision: str, out: Path) -> dict[str, Any
 
     size = gguf.size_label(parent.parameters, 0, 0, 0)
     path = out / f"{gguf.naming_convention(None, card.basename, card.finetune, card.version, size, precision)}.gguf"
+    modelfile = ollama.modelfile(path.name, context=parent.config["max_position_embeddings"], license=card.license)
+    (out / "Modelfile").write_text(modelfile, encoding="utf-8")
     if precision not in TYPES_WITHIN:
         convert(parent, card, precision, path)
         return {"fallback_tensors": []}
