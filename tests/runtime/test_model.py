@@ -213,13 +213,13 @@ def test_broken_files_are_refused_in_one_sentence(tmp_path: Path, artifacts: dic
     for name in ("tokenizer.json", "config.json"):
         (tmp_path / "cut" / name).write_bytes((artifacts["onnx"] / name).read_bytes())
     (tmp_path / "cut" / "model.onnx").write_bytes(b"not a graph")
-    with pytest.raises(MidmError, match=r"cut\.gguf: llama\.cpp refuses it \(.+\); export"):
+    with pytest.raises(MidmError, match=r"cut\.gguf: tensor .+ export"):
         load(tmp_path / "cut.gguf")
-    with load(tmp_path / "cut") as model, pytest.raises(MidmError, match="refused"):
-        model.logits([1])
+    with pytest.raises(MidmError, match=r"model\.onnx: "):
+        load(tmp_path / "cut")
     for name, content in {"config.json": "{}", "tokenizer.json": "{"}.items():
         (tmp_path / "cut" / name).write_text(content)
-        with pytest.raises(MidmError, match=rf"{name}: refused"):
+        with pytest.raises(MidmError, match=rf"{name}: .+"):
             load(tmp_path / "cut")
         (tmp_path / "cut" / name).write_bytes((artifacts["onnx"] / name).read_bytes())
     with pytest.raises(MidmError, match=r"genai_config\.json"):

@@ -5,7 +5,6 @@ import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from midm_mini.format import MidmError
 from midm_mini.headers.suspect import KIB, MIB, Suspect
 
 HEADER = 32 * MIB  # metadata and tensor infos: a 131k vocabulary takes 5 MB, Llama 3's 8 MB, a 262k one 16 MB
@@ -130,17 +129,15 @@ class _Reader:
         return Value(f"[{name}]", struct.unpack(f"<{count}{code}", self.take(count * struct.calcsize(code), key)))
 
     def _strings(self, count: int, key: str) -> list[str]:
-        """A vocabulary takes most of the time here: hence no call per string."""
-        data, at, found = self.data, self.at, []
+        """A vocabulary takes most of the time here: hence one call per length, and one for all texts."""
+        data, at, found, length = self.data, self.at, [], struct.Struct("<Q").unpack_from
+        self.suspect.must(8 * count <= len(data) - at, f"count of {key}", count, "what the file has room for")
         for _ in range(count):
-            size = int.from_bytes(data[at : at + 8], "little")
+            (size,) = length(data, at) if at <= len(data) - 8 else (TOKEN + 1,)
             if size > TOKEN:
-                break
-            found.append(data[at + 8 : at + 8 + size])
-            at += 8 + size
-        self.suspect.must(len(found) == count, f"length of {key}[{len(found)}]", size if count else 0, f"up to {TOKEN}")
+                self.suspect.must(False, f"length of {key}[{len(found)}]", size, f"up to {TOKEN}, inside the header")
+            found.append(data[at + 8 : (at := at + 8 + size)])
         self.take(at - self.at, key)
-        try:
-            return [text.decode() for text in found]
-        except UnicodeDecodeError as error:
-            raise MidmError(f"{self.suspect.file}: {key} is not UTF-8 ({error.reason}); export it anew") from None
+        texts = self.suspect.decoded(b"\0".join(found), key).split("\0") if found else []
+        self.suspect.must(len(texts) == count, key, "a text with a NUL", "texts without")
+        return texts

@@ -85,10 +85,9 @@ def _check_vocabulary(suspect: Suspect, header: Header) -> None:
     for key in IDS:
         if key in header.metadata:
             suspect.whole(header.metadata[key].value, key, 0, rows - 1)
-    for index, merge in enumerate(values["merges"]):
-        left, _, right = merge.partition(" ")
-        if not (left in known and right in known):
-            suspect.must(False, f"tokenizer.ggml.merges[{index}]", merge, "two tokens, one space between")
+    halves = " ".join(values["merges"]).split(" ") if values["merges"] else []
+    twos = len(halves) == 2 * len(values["merges"]) and known.issuperset(halves)
+    suspect.must(twos, "tokenizer.ggml.merges", "something else", "two tokens each, one space between")
 
 
 def _check_tensors(suspect: Suspect, header: Header) -> None:

@@ -15,9 +15,9 @@ PLAIN = (
     "Abs Add And Cast CastLike Clip Concat Constant ConstantOfShape Cos CumSum DequantizeLinear Div "
     "DynamicQuantizeLinear Equal Erf Exp Expand Flatten Gather GatherElements GatherND Gelu Gemm Greater "
     "GreaterOrEqual Identity IsInf IsNaN LayerNormalization Less LessOrEqual Log MatMul MatMulInteger Max Min Mod Mul "
-    "Neg NonZero Not Or Pow QuantizeLinear RMSNormalization Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape "
-    "RotaryEmbedding ScatterElements ScatterND Shape Sigmoid Sign SimplifiedLayerNormalization Sin Size Slice Softmax "
-    "Split Sqrt Squeeze Sub Swish Tanh Tile Transpose Tril Trilu Unsqueeze Where"
+    "Neg NonZero Not Or Pow QuantizeLinear RMSNormalization Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum "
+    "Relu Reshape RotaryEmbedding ScatterElements ScatterND Shape Sigmoid Sign SimplifiedLayerNormalization Sin Size "
+    "Slice Softmax Split Sqrt Squeeze Sub Swish Tanh Tile Transpose Tril Trilu Unsqueeze Where"
 )
 MICROSOFT = (
     "DynamicQuantizeMatMul FusedMatMul GatherBlockQuantized GroupQueryAttention MatMulIntegerToFloat MatMulNBits "

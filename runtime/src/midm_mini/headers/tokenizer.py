@@ -1,5 +1,6 @@
 """Knows what a tokenizer.json may say: a byte-level BPE with sound ids and merges, and no regex but the known ones."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,8 @@ def check(file: Path) -> int:
         suspect.must(
             ids.get(text, number) == number, f"added_tokens' id of {text}", number, f"{ids.get(text)} as in vocab"
         )
-    for text in ids.keys() - added.keys():
-        suspect.must(LETTERS.issuperset(text), "a token in model.vocab", text, "letters that stand for bytes")
+    strange = set("".join(ids.keys() - added.keys())) - LETTERS
+    suspect.must(not strange, "model.vocab's letters", "".join(sorted(strange)), "those that stand for bytes")
     both = ids | added
     whole = set(both.values()) == set(range(len(both)))
     suspect.must(whole, "the ids", "doubled or with holes", f"0 to {len(both) - 1}, each once")
@@ -107,12 +108,15 @@ def _vocabulary(suspect: Suspect, vocab: Any) -> dict[str, int]:
 
 
 def _check_merges(suspect: Suspect, merges: Any, ids: dict[str, int]) -> None:
+    """Over all at once: an index would cost more than the library's own reading."""
     suspect.must(isinstance(merges, list), "model.merges", type(merges).__name__, "a list")
-    for index, merge in enumerate(merges):
-        pair = merge.split(" ") if isinstance(merge, str) else merge
-        texts = isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)
-        if not texts or not (pair[0] in ids and pair[1] in ids and pair[0] + pair[1] in ids):
-            suspect.must(False, f"model.merges[{index}]", merge, "two tokens that make a third")
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    twos = all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+    suspect.must(twos, "model.merges", "another kind of entry", "pairs of tokens")
+    halves = list(chain.from_iterable(pairs))
+    suspect.must(set(map(type, halves)) <= {str}, "model.merges", "another kind of entry", "pairs of tokens")
+    unknown = {*halves, *map("".join, pairs)} - ids.keys()
+    suspect.must(not unknown, "model.merges", min(unknown, default=""), "tokens of model.vocab that make a third one")
 
 
 def _added(suspect: Suspect, tokens: Any) -> dict[str, int]:
