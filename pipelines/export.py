@@ -9,8 +9,10 @@ from pydantic import Field
 
 from corpus import shards
 from export import checkpoint, gguf, manifest, onnx, optimum_box, verify
+from export.texts import PLAIN_TEXTS
 from models import reference
 from pipelines._journal import Journal
+from pipelines._provenance import lineage
 from pipelines._stage import StageError, StageParams, enter
 
 SETTINGS = {  # artifact → its maker and the precision asked of it
@@ -27,8 +29,10 @@ class Limits(StageParams):
     """How far an artifact may stand from Mini over the gate's texts."""
 
     mean_kl: float = Field(ge=0, description="largest mean KL to Mini, nats per token")
-    top1: float = Field(ge=0, le=1, description="smallest share of positions whose likeliest token is Mini's")
+    tail_kl: float = Field(ge=0, description="largest KL but for one position in a thousand")
     logit_gap: float = Field(ge=0, description="largest difference of any one logit")
+    top1: float = Field(ge=0, le=1, description="smallest share of positions whose likeliest token is Mini's")
+    greedy: float = Field(ge=0, le=1, description="smallest share of Mini's greedy tokens that it generates too")
 
 
 class Params(StageParams):
@@ -46,10 +50,11 @@ class Params(StageParams):
     limits: dict[str, Limits] = Field(description="limits by artifact name")
 
 
-def main(*, model: Path, calibration: Path, name: str, out: Path, params: Params, journal: Journal) -> None:
+def main(*, model: Path, calibration: Path | None, name: str, out: Path, params: Params, journal: Journal) -> None:
     """Writes the artifact `name` of `model` with its manifest; raises ValueError when it is refused.
 
-    The gate's texts are the first training documents of the last phase: never a text that an evaluation uses.
+    The gate's texts are the first training documents of the last phase, never a text that an evaluation uses; without
+    `calibration` (the mix folder), a few of our own.
     """
     if name not in SETTINGS or name not in params.limits:
         raise StageError(f"--name {name}: no such artifact, or no export.limits for it; use {', '.join(SETTINGS)}")
@@ -58,11 +63,14 @@ def main(*, model: Path, calibration: Path, name: str, out: Path, params: Params
     card = gguf.Card(**params.model_dump(include=set(gguf.Card.__dataclass_fields__)))
     print(f"export: {parent.parameters:,} parameters to {name}", flush=True)
     notes = make(parent, card, precision, out)
-    documents = islice(shards.read(calibration / "phase2"), params.gate_texts)
-    gate: dict[str, Any] = {"texts": [document["text"][: params.gate_characters] for document in documents]}
-    gate |= {"longest": params.gate_tokens, **params.limits[name].model_dump()}
+    documents = shards.read(calibration / "phase2") if calibration else ({"text": text} for text in PLAIN_TEXTS)
+    gate: dict[str, Any] = {
+        "texts": [row["text"][: params.gate_characters] for row in islice(documents, params.gate_texts)]
+    }
+    gate |= {"card": card, "longest": params.gate_tokens, **params.limits[name].model_dump()}
     verdict = verify.verify(out, parent=parent, reference=reference.logits(model), **gate)
-    size = manifest.write(out, name=name, parent=parent, card=card)
+    made = lineage(params.model_dump(), model=model, calibration=calibration)
+    size = manifest.write(out, name=name, parent=parent, card=card, lineage=made)
     journal.conclude(**asdict(verdict), **notes, size_bytes=size, parameters=parent.parameters)
 
 

@@ -13,6 +13,7 @@ DEFAULT_CONTEXT = 4096  # tokens: the cache of a real Mini takes 192 KiB per tok
 class Backend(Protocol):
     """One opened artifact, for one thread at a time; the caller has checked the ids and closes it once.
 
+    `bos` is None for a model without one, `ends` says whether a token ends a reply, both as the artifact states them.
     `encode` adds no BOS and sees control tokens only if `special`; `token_bytes` may be part of a character;
     `start` forgets everything and reads a prompt, `step` one token more, both give float32 [V] for the next token;
     `logits` gives float32 [T, V] over `ids` alone, row t for the token after ids[t].
@@ -20,8 +21,10 @@ class Backend(Protocol):
 
     context: int
     vocab_size: int
+    bos: int | None
     details: dict[str, str]
 
+    def ends(self, token: int) -> bool: ...
     def encode(self, text: str, *, special: bool) -> list[int]: ...
     def token_bytes(self, token: int) -> bytes: ...
     def start(self, ids: Sequence[int]) -> np.ndarray: ...
