@@ -140,7 +140,7 @@ def _alike(word: str, theirs: Any, ours: Any) -> None:
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and set(ours) <= set(theirs):
         theirs = {key: theirs[key] for key in ours}
     if isinstance(ours, float) and theirs is not None:
-        theirs, ours = np.float32(theirs), np.float32(ours)
+        theirs, ours = float(np.float32(theirs)), float(np.float32(ours))
     if isinstance(ours, list) and isinstance(theirs, list):
         _same(word, theirs, ours)
     elif theirs != ours:

@@ -112,7 +112,7 @@ RENAMED = {
 
 
 def save_foreign(folder: Path, *, tied: bool = False) -> Path:
-    """Writes what others' checkpoints look like: transformers 4, bfloat16 shards, own specials, no pad, BOS by itself."""
+    """Writes a checkpoint as others' look: transformers 4, bfloat16 shards, own specials, no pad, BOS by itself."""
     save_parent(folder, tied=tied, dtype="bfloat16", shard="1MB")
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     added = [row | {"content": RENAMED.get(row["content"], row["content"])} for row in tokenizer["added_tokens"]]

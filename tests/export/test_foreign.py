@@ -26,7 +26,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Parent:
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Parent:
-    """The released Mini's rules and defects: 4,608 of 1,792, theta 8e6 at top level, tied, no end of turn, pad = eos."""
+    """The released Mini's rules and defects: 1,792 wide by 32 heads of 128, theta 8e6, tied, no eot, pad = eos."""
     folder = save_parent(tmp_path_factory.mktemp("released") / "hf", hidden=224, ffn=576, dtype="bfloat16")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     del config["rope_parameters"]

@@ -54,7 +54,7 @@ def test_a_lost_rope_theta_which_old_transformers_takes_without_a_word_is_caught
 
     monkeypatch.setattr(optimum_box, "adapt", forgets)
     optimum_box.make(parent, card, "fp32", tmp_path)
-    with pytest.raises(verify.ArtifactRefused, match="rope base: the artifact says 10000.0"):
+    with pytest.raises(verify.ArtifactRefused, match=r"rope base: the artifact says 10000.0"):
         gate(tmp_path, parent)
 
 
