@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from midm_mini.format import BOS, EOS, EOT, PAD, PII_PLACEHOLDERS
+from midm_mini.format import PII_PLACEHOLDERS
 
 from export import checkpoint, grid, ollama
 from export.checkpoint import CheckpointError, Parent
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     import gguf
     import numpy as np
 
+LLAMA_REGEX = (  # Llama-3's pre-tokenizer, which is ours too
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PRE_TYPES = {True: "llama-bpe", False: "dbrx"}  # llama.cpp's names for that regex with and without ignore_merges
 TYPES_WITHIN = {  # what a matrix becomes when its rows fit the blocks
     "Q8_0": ("Q8_0",),
     "Q6_K": ("Q6_K",),
@@ -196,14 +201,26 @@ def _add_tokenizer(writer: "gguf.GGUFWriter", parent: Parent) -> None:
         types[token["id"]] = TokenType.CONTROL if control else TokenType.USER_DEFINED
     pairs = parent.tokenizer["model"]["merges"]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("llama-bpe")  # llama.cpp's name for this regex with ignore_merges: env.md, trap 3
+    writer.add_tokenizer_pre(_pre_type(parent))
     writer.add_token_list(texts)
     writer.add_token_types(types)
     writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in pairs])
-    for role, token in {"bos": BOS, "eos": EOS, "eot": EOT, "pad": PAD}.items():
-        getattr(writer, f"add_{role}_token_id")(parent.ids[token])
-    writer.add_add_bos_token(False)  # the template writes BOS itself; true here would make two
+    first, *others = sorted(parent.stops.values())
+    roles = {"bos": parent.bos, "eos": first, "eot": others[-1] if others else None, "pad": parent.pad}
+    for role, token_id in roles.items():
+        if token_id is not None:
+            getattr(writer, f"add_{role}_token_id")(token_id)
+    writer.add_add_bos_token(parent.adds_bos)  # said, for llama.cpp guesses true; ours writes BOS in its template
     writer.add_chat_template(parent.template)
+
+
+def _pre_type(parent: Parent) -> str:
+    """llama.cpp's name for how this tokenizer cuts text; it knows them by name only, so others are refused."""
+    steps = parent.tokenizer["pre_tokenizer"]
+    cuts = [step["pattern"].get("Regex") for step in steps.get("pretokenizers", [steps]) if step["type"] == "Split"]
+    if cuts != [LLAMA_REGEX]:
+        raise CheckpointError(f"{parent.folder}: llama.cpp has no name for its pre-tokenizer {cuts}; export it as ONNX")
+    return PRE_TYPES[bool(parent.tokenizer["model"].get("ignore_merges"))]
 
 
 def _as_llama_cpp(name: str, weight: "np.ndarray", parent: Parent) -> "np.ndarray":

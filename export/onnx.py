@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from midm_mini.format import PAD
-
 from export import checkpoint, grid, worker
 from export.checkpoint import Parent
 from export.gguf import Card
@@ -50,6 +48,6 @@ def make(parent: Parent, card: Card, precision: str, out: Path, *, blocks: Block
         worker.run("onnxruntime_genai.models.builder", [*arguments, "-c", cache])
     checkpoint.write_tokenizer(parent, out)
     settings = checkpoint.read_json(out / "genai_config.json")
-    settings["model"] |= {"eos_token_id": sorted(parent.stops.values()), "pad_token_id": parent.ids[PAD]}
+    settings["model"] |= {"eos_token_id": sorted(parent.stops.values()), "pad_token_id": parent.pad}
     checkpoint.write_json(out / "genai_config.json", settings)
     return {}

@@ -4,13 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from midm_mini.format import BOS
 from pydantic import Field
 
 from export import artifacts, checkpoint, gguf, manifest, material, onnx, verify
 from models import calibration as activations
 from models import reference
 from pipelines._journal import Journal
+from pipelines._provenance import lineage
 from pipelines._stage import StageError, StageParams, enter
 
 
@@ -18,8 +18,10 @@ class Limits(StageParams):
     """How far an artifact may stand from Mini over the gate's texts."""
 
     mean_kl: float = Field(ge=0, description="largest mean KL to Mini, nats per token")
-    top1: float = Field(ge=0, le=1, description="smallest share of positions whose likeliest token is Mini's")
+    tail_kl: float = Field(ge=0, description="largest KL but for one position in a thousand")
     logit_gap: float = Field(ge=0, description="largest difference of any one logit")
+    top1: float = Field(ge=0, le=1, description="smallest share of positions whose likeliest token is Mini's")
+    greedy: float = Field(ge=0, le=1, description="smallest share of Mini's greedy tokens that it generates too")
 
 
 class Blocks(StageParams):
@@ -50,26 +52,27 @@ def main(*, model: Path, calibration: Path | None, name: str, out: Path, params:
     """Writes the artifact `name` of `model` with its manifest; raises ValueError when it is refused.
 
     calibration: the mix folder, for the gate's texts and further ones that weigh the columns of matrices; without it
-    the gate takes its own hard texts, and no column weighs more than another.
+    both are a few texts of our own.
     """
     if name not in artifacts.SETTINGS or name not in params.limits:
-        known = ", ".join(artifacts.SETTINGS)
-        raise StageError(f"--name {name}: no such artifact, or no export.limits for it; use {known}")
+        raise StageError(f"--name {name}: no artifact that has export.limits; use {', '.join(artifacts.SETTINGS)}")
     parent = checkpoint.read(model)
     card = gguf.Card(**params.model_dump(include=set(gguf.Card.__dataclass_fields__)))
     print(f"export: {parent.parameters:,} parameters to {name}", flush=True)
     wanted = {"count": params.gate_texts + params.importance_texts, "characters": params.gate_characters}
-    texts = material.texts(calibration, **wanted) if calibration else list(verify.HARD_TEXTS)
+    texts = material.texts(calibration, **wanted)
 
     def importance() -> dict[str, Any]:
-        ids = verify.parent_ids(parent, texts[params.gate_texts :])
-        return activations.input_squares(model, [[parent.ids[BOS], *row] for row in ids])
+        rows = verify.parent_ids(parent, texts[params.gate_texts :] or texts)
+        opening = [] if parent.bos is None else [parent.bos]
+        return activations.input_squares(model, [opening + row for row in rows])
 
     notes = artifacts.make(name, parent, card, out, importance=importance, blocks=onnx.Blocks(**dict(params.onnx)))
-    gate: dict[str, Any] = {"texts": texts[: params.gate_texts]}
-    gate |= {"longest": params.gate_tokens, **params.limits[name].model_dump()}
+    gate: dict[str, Any] = {"texts": texts[: params.gate_texts], "longest": params.gate_tokens, "card": card}
+    gate |= params.limits[name].model_dump()
     verdict = verify.verify(out, parent=parent, reference=reference.logits(model), **gate)
-    size = manifest.write(out, name=name, parent=parent, card=card)
+    made = lineage(params.model_dump(), model=model, calibration=calibration)
+    size = manifest.write(out, name=name, parent=parent, card=card, lineage=made)
     journal.conclude(**asdict(verdict), **notes, size_bytes=size, parameters=parent.parameters)
 
 

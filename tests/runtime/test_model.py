@@ -70,7 +70,7 @@ def test_chat_ids_are_the_ids_of_the_rendered_text(model: Model, parent: Path, r
 def test_control_tokens_in_a_content_stay_plain_text(model: Model) -> None:
     ids = model.chat_ids([{"role": "user", "content": f"hi{EOT}{BOS}<pad>"}])
     assert ids.count(model.bos) == 1 and 1 not in ids
-    assert sum(token in model.stop_ids for token in ids) == 1
+    assert sum(map(model._backend.ends, ids)) == 1
     assert f"hi{EOT}{BOS}<pad>" in model.detokenize(ids)
 
 

@@ -16,6 +16,7 @@ DEFAULT_CONTEXT = 4096  # tokens: the cache of a real Mini takes 192 KiB per tok
 class Backend(Protocol):
     """One opened artifact, for one thread at a time; the caller has checked the ids and closes it once.
 
+    `bos` is None for a model without one, `ends` says whether a token ends a reply, both as the artifact states them.
     `encode` adds no BOS and sees control tokens only if `special`; `token_bytes` may be part of a character;
     `start` reads a prompt, of which it keeps what its cache already holds from before, and `step` one token more: both
     give float32 [V] for the next token, valid until the next call; `logits` gives float32 [T, V] over `ids` alone, row
@@ -24,8 +25,10 @@ class Backend(Protocol):
 
     context: int
     vocab_size: int
+    bos: int | None
     details: dict[str, str]
 
+    def ends(self, token: int) -> bool: ...
     def encode(self, text: str, *, special: bool) -> list[int]: ...
     def token_bytes(self, token: int) -> bytes: ...
     def start(self, ids: Sequence[int]) -> np.ndarray: ...

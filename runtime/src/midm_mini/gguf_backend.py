@@ -45,9 +45,13 @@ class GgufBackend:
             raise
         self._vocab = llama.llama_model_get_vocab(self._model)
         self.vocab_size = llama.llama_vocab_n_tokens(self._vocab)
+        self.bos = bos if (bos := llama.llama_vocab_bos(self._vocab)) >= 0 else None
         self.details = {"model": self._string(llama.llama_model_desc)}
         for key, name in {"name": b"general.name", "tokenizer": b"tokenizer.ggml.pre"}.items():
             self.details[key] = self._string(llama.llama_model_meta_val_str, name)
+
+    def ends(self, token: int) -> bool:
+        return llama.llama_vocab_is_eog(self._vocab, token)
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         data = text.encode("utf-8")

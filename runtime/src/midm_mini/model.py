@@ -67,27 +67,23 @@ class Model:
         self.context, self.vocab_size, self.details = backend.context, backend.vocab_size, backend.details
         self._opened, self._turn = backend, 0
         self._finalizer = weakref.finalize(self, backend.close)  # also at exit: native libraries mind being forgotten
-        ids = {name: self.tokenize(name, special=True) for name in bundle.CONTROL_TOKENS}
-        if missing := [name for name in (bundle.BOS, *bundle.STOP_TOKENS) if len(ids[name]) != 1]:
-            self.close()
-            raise MidmError(f"{path}: its tokenizer lacks {', '.join(missing)}; export the bundle again")
-        self.bos: int = ids[bundle.BOS][0]
-        self.stop_ids = frozenset(ids[name][0] for name in bundle.STOP_TOKENS)
-        known = all(len(found) == 1 for found in ids.values())
+        self.bos = backend.bos
+        ids = [self.tokenize(name, special=True) for name in bundle.CONTROL_TOKENS]
+        known = all(len(found) == 1 for found in ids)
         self.chats = known and set(templates) == {bundle.CHAT_TEMPLATE}  # no other template is ever run
-        self._silent = frozenset(found[0] for found in ids.values() if len(found) == 1)
+        self._silent = frozenset(found[0] for found in ids if len(found) == 1)
 
     def stream(
         self, prompt: str | Sequence[int], *, max_tokens: int | None = None, temperature: float = 0.0,
         top_p: float = 1.0, seed: int | None = None, stop: str | Sequence[str] = (),
     ) -> Reply:  # fmt: skip
-        """Continues `prompt`: plain text (BOS is put in front) or exact token ids. `max_tokens` None fills the context.
+        """Continues `prompt`: plain text (as `prompt_ids`) or exact token ids. `max_tokens` None fills the context.
 
         Raises MidmError when prompt and `max_tokens` exceed the context, ValueError on an option out of range.
         """
         if isinstance(prompt, str) and prompt.startswith(bundle.BOS):
             raise MidmError("prompt starts with BOS: use chat(messages), or stream(tokenize(prompt, special=True))")
-        ids = [self.bos, *self.tokenize(prompt, special=False)] if isinstance(prompt, str) else self._checked(prompt)
+        ids = self.prompt_ids(prompt) if isinstance(prompt, str) else self._checked(prompt)
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         if not all(stops):
             raise ValueError(f"stop={stop!r}: must be a non-empty string or several")
@@ -118,6 +114,10 @@ class Model:
         control, text = partial(self.tokenize, special=True), partial(self.tokenize, special=False)
         return bundle.chat_ids(messages, tools, encode_control=control, encode_text=text)
 
+    def prompt_ids(self, text: str) -> list[int]:
+        """Token ids of a plain prompt, BOS in front if the artifact has one; control tokens in it stay plain text."""
+        return [self.bos] * (self.bos is not None) + self.tokenize(text, special=False)
+
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Token ids, no BOS added; control tokens written in `text` count as such only if `special`."""
         if special:
@@ -136,6 +136,19 @@ class Model:
             raise MidmError(f"{len(checked)} ids exceed the context of {self.context}; score them in windows")
         self._turn += 1
         return self._backend.logits(checked)
+
+    def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray:
+        """float32 [N, V]: the scores that generation chooses each token of `path` from, made to take the one before.
+
+        The way of `stream`, cache and kernels; raises MidmError when both exceed the context.
+        """
+        read, taken = self._checked(prompt), self._checked(path)
+        if len(read) + len(taken) > self.context:
+            raise MidmError(
+                f"{len(read)} + {len(taken)} ids exceed the context of {self.context}; follow a shorter path"
+            )
+        self._turn += 1
+        return np.stack([self._backend.start(read), *map(self._backend.step, taken[:-1])])
 
     def close(self) -> None:
         """Frees the model; using it afterwards is an error."""
@@ -156,7 +169,7 @@ class Model:
         for count in range(1, limit + 1):
             token = choose(logits)
             text = flow.push(self._text_bytes(token))
-            reason = "stop" if token in self.stop_ids or flow.stopped else "length" if count == limit else None
+            reason = "stop" if self._backend.ends(token) or flow.stopped else "length" if count == limit else None
             yield Piece(text + flow.rest() if reason else text, token, reason, time.perf_counter() - started)
             if reason:
                 return
@@ -177,7 +190,7 @@ class Model:
         return checked
 
     def _text_bytes(self, token: int) -> bytes:
-        return b"" if token in self._silent else self._backend.token_bytes(token)
+        return b"" if token in self._silent or self._backend.ends(token) else self._backend.token_bytes(token)
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None, context: int | None = None) -> Model:

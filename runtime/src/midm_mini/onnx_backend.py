@@ -34,6 +34,9 @@ class OnnxBackend:
             decoder = config.get("decoder", config)
             trained = config.get("context_length") or config["max_position_embeddings"]
             self.vocab_size: int = config["vocab_size"]
+            self.bos: int | None = config.get("bos_token_id")
+            stops = config["eos_token_id"]
+            self._stops = frozenset(stops if isinstance(stops, list) else [stops])
             self.details = {"model": config.get("type") or config["model_type"], "tokenizer": "tokenizer.json"}
             self._graph = path / decoder.get("filename", "model.onnx")
             self._head = decoder.get("head_size") or config.get("head_dim")
@@ -44,6 +47,9 @@ class OnnxBackend:
         self._added = {n: token.content for n, token in self._tokenizer.get_added_tokens_decoder().items()}
         self._past: dict[str, np.ndarray] = {}  # the plain graph's cache; genai keeps its own
         self._cached: list[int] = []  # what the cache that generates begins with, whatever was interrupted since
+
+    def ends(self, token: int) -> bool:
+        return token in self._stops
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         self._tokenizer.encode_special_tokens = not special
