@@ -36,10 +36,12 @@ class Order:
 
 class Desk:
     """Serves orders one by one, first come first served. An order that nobody waits for any more ends at its next
-    token, or leaves the queue; one that takes more than `seconds`, waiting included, ends with "length"."""
+    token, or leaves the queue; one that takes more than `seconds`, waiting included, ends with "length".
+
+    Leaving the `with` waits for the thread, so that the model can be closed."""
 
     def __init__(self, model: Model, *, queue: int, seconds: float) -> None:
-        self._model, self._queue, self._seconds = model, queue, seconds
+        self.model, self._queue, self._seconds = model, queue, seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._turn, self._waiting = asyncio.Lock(), 0  # a Lock is first come first served, and forgets who has left
 
@@ -60,9 +62,11 @@ class Desk:
         finally:
             left.set()
 
-    def close(self) -> None:
-        """Waits for the thread to end."""
-        self._thread.shutdown(cancel_futures=True)
+    def __enter__(self) -> "Desk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
 
     async def _wait(self) -> None:
         if self._waiting >= self._queue:
@@ -81,12 +85,12 @@ class Desk:
         if left.is_set():
             return
         try:
-            ids = order.ids(self._model)
+            ids = order.ids(self.model)
             order.prompt_tokens = len(ids)
-            reply = self._model.stream(ids, **order.options)
+            reply = self.model.stream(ids, **order.options)
         except ValueError as error:
             wanted = order.prompt_tokens + order.options.get("max_tokens", 1)
-            raise Unfit(str(error), is_too_long=wanted > self._model.context) from error
+            raise Unfit(str(error), is_too_long=wanted > self.model.context) from error
         for piece in reply:
             late = time.monotonic() > deadline
             tell(replace(piece, finish_reason=piece.finish_reason or "length") if late else piece)

@@ -55,12 +55,12 @@ def run(
     limits: Limits = Limits(),
 ) -> None:  # fmt: skip
     """Serves `model` until SIGINT or SIGTERM; raises MidmError on an address or key that is not safe, or OSError."""
-    with listen(host, port, key=key) as door:
+    with listen(host, port, key=key) as door, Desk(model, queue=limits.queue, seconds=limits.seconds) as desk:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what uvicorn hands on to once it has ended
         address, port = door.getsockname()[:2]
         name = f"[{address}]" if ":" in address else address
         print(f"{model_name(model)} on http://{name}:{port}/v1", file=sys.stderr, flush=True)
-        build(model, key=key, hosts=[*LOOPBACK, host, name, *hosts], limits=limits).run(sockets=[door])
+        build(desk, key=key, hosts=[*LOOPBACK, host, name, *hosts], limits=limits).run(sockets=[door])
 
 
 def listen(host: str, port: int, *, key: str | None) -> socket.socket:
@@ -74,14 +74,14 @@ def listen(host: str, port: int, *, key: str | None) -> socket.socket:
     return door
 
 
-def build(model: Model, *, key: str | None, hosts: Iterable[str], limits: Limits) -> uvicorn.Server:
-    """The service of one model, ready to run on a socket."""
-    guard = Guard(application(model, limits), key=key, hosts=hosts)
+def build(desk: Desk, *, key: str | None, hosts: Iterable[str], limits: Limits) -> uvicorn.Server:
+    """The service at a desk, ready to run on a socket."""
+    guard = Guard(application(desk, limits), key=key, hosts=hosts)
     door: Any = partial(Door, connections=limits.connections, seconds=limits.client_seconds)
     quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False, "server_header": False}
     config = uvicorn.Config(
         guard, http=door, ws="none", lifespan="off", proxy_headers=False, timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=1 << 14, **quiet,
+        h11_max_incomplete_event_size=1 << 14, backlog=64, **quiet,
     )  # fmt: skip
     return uvicorn.Server(config)
 
@@ -91,11 +91,10 @@ def model_name(model: Model) -> str:
     return model.path.resolve().stem if model.path.is_file() else model.path.resolve().name
 
 
-def application(model: Model, limits: Limits) -> FastAPI:
+def application(desk: Desk, limits: Limits) -> FastAPI:
     """The paths and what they do."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    desk = Desk(model, queue=limits.queue, seconds=limits.seconds)
-    card = {"id": model_name(model), "object": "model", "created": int(time.time()), "owned_by": "openmidm"}
+    card = {"id": model_name(desk.model), "object": "model", "created": int(time.time()), "owned_by": "openmidm"}
 
     async def answer(request: Request, shape: type[wire.Chat] | type[wire.Completion]) -> Response:
         asked = wire.parse(shape, await _body(request, limits.client_seconds))
