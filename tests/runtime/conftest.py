@@ -178,3 +178,12 @@ def _onnx(parent: Path, root: Path) -> dict[str, Path]:
     shutil.copytree(genai, plain, ignore=shutil.ignore_patterns("genai_config.json"))
     shutil.copy(parent / "config.json", plain)
     return {"onnx-genai": genai, "onnx": plain}
+
+
+@pytest.fixture
+def no_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import of any library behind the wheel, or of its backends, fails."""
+    for name in ("llama_cpp", "onnxruntime", "onnxruntime_genai", "tokenizers", "safetensors"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("gguf_backend", "onnx_backend"):
+        monkeypatch.delitem(sys.modules, f"midm_mini.{name}", raising=False)

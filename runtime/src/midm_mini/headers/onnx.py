@@ -79,22 +79,23 @@ def check(file: Path) -> dict[str, tuple[int, list[int | str]]]:
         wire.suspect.whole(wire.one(opset, "version", 0, "opset_import"), f"opset of {domain!r}", *OPSETS[domain])
     graph = wire.one(model, "graph", None, "model")
     wire.suspect.must(graph, "graph", "missing", "one")
-    _check_weights(wire, graph["initializer"])
+    sizes = _weights(wire, graph["initializer"])
     wire.suspect.whole(len(graph["node"]), "the number of nodes", 1, NODES)
     for node in graph["node"]:
-        _check_node(wire, node)
+        values = _attributes(wire, node)
+        if node["op_type"] == ["MatMulNBits"]:
+            _check_blocks(wire, node["input"], values, sizes)
     return _ends(wire, graph)
 
 
-def _check_weights(wire: Wire, tensors: list[Message]) -> None:
-    """Initializers: sizes by dims and type, external ones in plain files beside the model, none used twice over."""
-    suspect, used, names = wire.suspect, dict[Path, int](), set[str]()
+def _weights(wire: Wire, tensors: list[Message]) -> dict[str, int]:
+    """Name → bytes of the initializers: as dims and type say, external ones in plain files, none used twice over."""
+    suspect, used, sizes = wire.suspect, dict[Path, int](), dict[str, int]()
     suspect.whole(len(tensors), "the number of initializers", 0, TENSORS)
     for tensor in tensors:
         name = wire.one(tensor, "name", "", "initializer")
-        suspect.must(0 < len(name) <= NAMES and name not in names, "an initializer's name", name, "one of its own")
-        names.add(name)
-        size = _size(wire, tensor, f"initializer {name}")
+        suspect.must(0 < len(name) <= NAMES and name not in sizes, "an initializer's name", name, "one of its own")
+        sizes[name] = size = _size(wire, tensor, f"initializer {name}")
         if tensor["data_location"] in ([], [0]):
             _check_inside(wire, tensor, size, f"initializer {name}")
             continue
@@ -107,6 +108,7 @@ def _check_weights(wire: Wire, tensors: list[Message]) -> None:
         used[place] = used.get(place, 0) + size
     for place, total in used.items():
         suspect.must(total <= place.stat().st_size, f"weights in {place.name}", total, "its size: nothing read twice")
+    return sizes
 
 
 def _external(wire: Wire, tensor: Message, size: int, where: str) -> Path:
@@ -156,7 +158,8 @@ def _check_inside(wire: Wire, tensor: Message, size: int, where: str) -> None:
     wire.suspect.must(fits, f"{where}'s data", (raw, count), f"{size} bytes raw or {elements} numbers")
 
 
-def _check_node(wire: Wire, node: Message) -> None:
+def _attributes(wire: Wire, node: Message) -> dict[str, Any]:
+    """The whole numbers among a node's attributes, once operator and attributes are known to be sound."""
     suspect = wire.suspect
     kind, domain = wire.one(node, "op_type", "", "node"), wire.one(node, "domain", "", "node")
     if kind not in OPERATORS.get(domain, ()):
@@ -178,6 +181,17 @@ def _check_node(wire: Wire, node: Message) -> None:
         suspect.must(values.get(name), f"{kind}.{name}", "missing", "a number")
     heads, grouped = values.get("num_heads") or 1, values.get("kv_num_heads") or 1
     suspect.must(heads % grouped == 0, f"{kind}.kv_num_heads", grouped, f"a divisor of {heads}")
+    return values
+
+
+def _check_blocks(wire: Wire, inputs: list[str], values: dict[str, Any], sizes: dict[str, int]) -> None:
+    """A quantized matrix has as many blocks as N, K and block size say: a kernel reads by these, not by the dims."""
+    held = sizes.get(inputs[1], -1) if len(inputs) > 2 else -1
+    block = values["block_size"]
+    wanted = values["N"] * -(-values["K"] // block) * block * (values.get("bits") or 4) // 8
+    wire.suspect.must(
+        held == wanted, "MatMulNBits's weights", f"{held} bytes", f"{wanted}, by N, K, bits and block_size"
+    )
 
 
 def _ends(wire: Wire, graph: Message) -> dict[str, tuple[int, list[int | str]]]:

@@ -52,7 +52,7 @@ def check(file: Path) -> int:
     suspect.must(isinstance(model, dict), "model", type(model).__name__, "an object")
     suspect.only(model, "model", frozenset({*MODEL, "vocab", "merges"}))
     for field, allowed in MODEL.items():
-        suspect.must(model.get(field, allowed[0]) in allowed, f"model.{field}", model[field], str(allowed))
+        suspect.must(model.get(field, allowed[0]) in allowed, f"model.{field}", model.get(field), str(allowed))
     ids = _vocabulary(suspect, model.get("vocab"))
     _check_merges(suspect, model.get("merges"), ids)
     added = _added(suspect, said.get("added_tokens"))

@@ -1,0 +1,130 @@
+"""Proves that sound files pass quickly, that spoilt safetensors are refused by field, and that none takes long."""
+
+import json
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from midm_mini import MidmError, headers
+from midm_mini.format import CHAT_TEMPLATE
+from midm_mini.headers import safetensors
+
+from export import checkpoint
+from export.checkpoint import CheckpointError, Parent
+from tests.runtime import crafted
+
+TENSOR = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+HALVES = {"a": TENSOR | {"shape": [2], "data_offsets": [0, 8]}, "b": TENSOR | {"shape": [2], "data_offsets": [8, 16]}}
+SAFETENSORS: dict[str, tuple[bytes, str]] = {  # what is wrong → the file, the field named
+    "nothing but a length": (b"\x10" + b"\0" * 7, "the header's length"),
+    "a header longer than the file": (crafted.safetensors({"a": TENSOR}, length=1 << 20), "the header's length"),
+    "a header of 2^63 bytes": (crafted.safetensors({"a": TENSOR}, length=1 << 63), "the header's length"),
+    "a header that is a list": (crafted.safetensors([]), "the header"),
+    "a header that is no JSON": (crafted.safetensors("{nothing"), "the header"),
+    "a header that starts with blanks": (crafted.safetensors("  {}"), "first byte"),
+    "no tensors": (crafted.safetensors({}), "the number of tensors"),
+    "a doubled name": (crafted.safetensors('{"a": 1, "a": 2}'), "twice"),
+    "a depth of 100,000": (crafted.safetensors('{"a":' + "[" * 100_000), "the header"),
+    "notes that are no texts": (crafted.safetensors({"__metadata__": {"x": 1}, "a": TENSOR}), "__metadata__"),
+    "an unknown dtype": (crafted.safetensors({"a": TENSOR | {"dtype": "F128"}}), "a's dtype"),
+    "a dtype that is a list": (crafted.safetensors({"a": TENSOR | {"dtype": ["F32"]}}), "a's dtype"),
+    "a negative dim": (crafted.safetensors({"a": TENSOR | {"shape": [-2, -2]}}), "a's dim"),
+    "a dim of 0": (crafted.safetensors({"a": TENSOR | {"shape": [0]}}), "a's dim"),
+    "a dim of 1.5": (crafted.safetensors({"a": TENSOR | {"shape": [1.5]}}), "a's dim"),
+    "a dim that is true": (crafted.safetensors({"a": TENSOR | {"shape": [True]}}), "a's dim"),
+    "dims whose product wraps around": (crafted.safetensors({"a": TENSOR | {"shape": [1 << 33, 1 << 31]}}), "a's bytes"),
+    "a thousand dims": (crafted.safetensors({"a": TENSOR | {"shape": [1] * 1_000}}), "a's shape"),
+    "an end before the start": (crafted.safetensors({"a": TENSOR | {"data_offsets": [16, 0]}}), "a's bytes"),
+    "an end beyond the file": (crafted.safetensors({"a": TENSOR | {"data_offsets": [0, 1 << 40]}}), "a's data_offsets"),
+    "three offsets": (crafted.safetensors({"a": TENSOR | {"data_offsets": [0, 8, 16]}}), "a's data_offsets"),
+    "a field besides": (crafted.safetensors({"a": TENSOR | {"code": ""}}), "tensor a"),
+    "a tensor that is a number": (crafted.safetensors({"a": 7}), "tensor a"),
+    "a name with a control letter": (crafted.safetensors({"a\n": TENSOR}), "a tensor's name"),
+    "two tensors over each other": (crafted.safetensors(HALVES | {"b": HALVES["a"]}), "b's data_offsets"),
+    "a hole": (crafted.safetensors({"b": HALVES["b"]}), "b's data_offsets"),
+    "bytes that belong to none": (crafted.safetensors({"a": TENSOR}, b"\0" * 20), "the file's size"),
+    "weights cut short": (crafted.safetensors({"a": TENSOR}, b"\0" * 12), "the file's size"),
+}
+
+
+def test_sound_safetensors_pass(tmp_path: Path) -> None:
+    for header in ({"a": TENSOR}, HALVES, {"__metadata__": {"format": "pt"}} | HALVES):
+        (tmp_path / "good").write_bytes(crafted.safetensors(header))
+        safetensors.check(tmp_path / "good")
+
+
+@pytest.mark.usefixtures("no_native_code")
+@pytest.mark.parametrize("what", SAFETENSORS)
+def test_spoilt_safetensors_are_refused(tmp_path: Path, what: str) -> None:
+    content, field = SAFETENSORS[what]
+    (file := tmp_path / "bad.safetensors").write_bytes(content)
+    with pytest.raises(MidmError, match=field) as caught:
+        safetensors.check(file)
+    assert str(file) in str(caught.value) and len(str(caught.value)) < 1_000
+
+
+def test_the_export_checks_weights_before_it_opens_them(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(SAFETENSORS["a hole"][0])
+    parent = Parent(tmp_path, {"num_hidden_layers": 1}, {}, "", {}, {})
+    with pytest.raises(CheckpointError, match="b's data_offsets"):
+        next(checkpoint.tensors(parent))
+
+
+def test_real_artifacts_pass(artifacts: dict[str, Path], parent: Path) -> None:
+    safetensors.check(parent / "model.safetensors")
+    for path in artifacts.values():
+        assert set(headers.check(path)) == {CHAT_TEMPLATE}
+
+
+def test_what_the_demo_exported_passes() -> None:
+    found = sorted(path for path in (checkpoint_root() / "artifacts" / "export").glob("*") if path.is_dir())
+    if not found:
+        pytest.skip("no exported artifacts here: run the demo first")
+    for path in found:
+        assert set(headers.check(path)) == {CHAT_TEMPLATE}, path
+
+
+def checkpoint_root() -> Path:
+    return Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("part", ["gguf", "safetensors", "tokenizer"])
+def test_the_largest_header_allowed_takes_little_time_and_memory(tmp_path: Path, part: str) -> None:
+    """Files at the limits, refused at their very end: under a second of this machine's processor and 256 MB."""
+    content: Any = {"gguf": _large_gguf, "safetensors": _large_safetensors, "tokenizer": _large_tokenizer}[part]()
+    place = tmp_path / {"gguf": "x.gguf", "safetensors": "x.safetensors", "tokenizer": "tokenizer.json"}[part]
+    if part == "tokenizer":
+        crafted.folder(tmp_path)
+    place.write_bytes(content)
+    del content
+    check = safetensors.check if part == "safetensors" else headers.check
+    started = time.process_time()
+    with pytest.raises(MidmError):
+        check(tmp_path if part == "tokenizer" else place)
+    seconds = time.process_time() - started
+    tracemalloc.start()
+    with pytest.raises(MidmError):
+        check(tmp_path if part == "tokenizer" else place)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seconds < 3 and peak < 256 << 20, (seconds, peak)  # 3: this machine's two cores are shared by seven
+
+
+def _large_gguf() -> bytes:
+    keys = crafted.metadata() | {"tokenizer.ggml.merges": crafted.texts(["a b"] * 700_000)}
+    keys["tokenizer.ggml.tokens"] = crafted.texts([f"{n:x}" for n in range(700_000)])
+    return crafted.gguf(keys, crafted.tensors())
+
+
+def _large_safetensors() -> bytes:
+    rows = {f"{'x' * 200}{n}": TENSOR | {"data_offsets": [16 * n, 16 * n + 16]} for n in range(16_384)}
+    return crafted.safetensors(rows, b"\0" * (16 * 16_384 - 4))
+
+
+def _large_tokenizer() -> bytes:
+    said = crafted.tokenizer()
+    said["model"]["merges"] = [["a", "b"]] * 650_000 + [["a", "c"]]
+    said["model"]["vocab"] |= {"😀" * 9 + str(n): crafted.ROWS + n for n in range(100_000)}
+    return json.dumps(said, ensure_ascii=False).encode()
