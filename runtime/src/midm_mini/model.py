@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from midm_mini import format as bundle
-from midm_mini.backend import Backend, cores
+from midm_mini.backend import Backend
 from midm_mini.format import Message, MidmError
 from midm_mini.sampling import TextFlow, sampler
 
@@ -129,6 +129,18 @@ class Model:
         self._turn += 1
         return self._backend.logits(checked)
 
+    def embed(self, text: str) -> np.ndarray:
+        """float32 [H] of length 1 for comparing texts: the mean of the last normed states of `text`'s own tokens.
+
+        GGUF only; raises MidmError for other formats, for an empty text and one that exceeds the context.
+        """
+        ids = self.tokenize(text, special=False)
+        if not 1 <= len(ids) < self.context:
+            raise MidmError(f"{len(ids)} tokens to embed: give 1 to {self.context - 1}, a long text in parts")
+        self._turn += 1
+        mean = self._backend.hidden([self.bos, *ids])[1:].mean(axis=0)  # BOS draws all attention and says nothing
+        return mean / np.linalg.norm(mean)
+
     def close(self) -> None:
         """Frees the model; using it afterwards is an error."""
         self._finalizer()
@@ -173,7 +185,11 @@ class Model:
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None, context: int | None = None) -> Model:
-    """Opens a .gguf file or an exported folder; by default all cores, and the trained context up to 4,096 tokens."""
+    """Opens a .gguf file or an exported folder, by default with the trained context up to 4,096 tokens.
+
+    threads: by default a GGUF file's are found by timing the first steps, which changes no bit of what it says, and an
+    ONNX folder's are one for less than 20 MB of weights, else all cores.
+    """
     place = Path(path)
     kind = bundle.artifact_format(place)
     try:
@@ -181,7 +197,7 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, context: i
             from midm_mini.gguf_backend import GgufBackend as Chosen
         else:
             from midm_mini.onnx_backend import OnnxBackend as Chosen  # type: ignore[assignment]
-        backend: Backend = Chosen(place, threads=threads or cores(), context=context)
+        backend: Backend = Chosen(place, threads=threads, context=context)
     except ImportError as error:
         raise MidmError(f"{place}: {error}; run: pip install 'midm-mini[{kind.split('-')[0]}]'") from error
     return Model(backend, path=place, format=kind)
