@@ -34,7 +34,10 @@ SAFETENSORS: dict[str, tuple[bytes, str]] = {  # what is wrong → the file, the
     "a dim of 0": (crafted.safetensors({"a": TENSOR | {"shape": [0]}}), "a's dim"),
     "a dim of 1.5": (crafted.safetensors({"a": TENSOR | {"shape": [1.5]}}), "a's dim"),
     "a dim that is true": (crafted.safetensors({"a": TENSOR | {"shape": [True]}}), "a's dim"),
-    "dims whose product wraps around": (crafted.safetensors({"a": TENSOR | {"shape": [1 << 33, 1 << 31]}}), "a's bytes"),
+    "dims whose product wraps around": (
+        crafted.safetensors({"a": TENSOR | {"shape": [1 << 33, 1 << 31]}}),
+        "a's bytes",
+    ),
     "a thousand dims": (crafted.safetensors({"a": TENSOR | {"shape": [1] * 1_000}}), "a's shape"),
     "an end before the start": (crafted.safetensors({"a": TENSOR | {"data_offsets": [16, 0]}}), "a's bytes"),
     "an end beyond the file": (crafted.safetensors({"a": TENSOR | {"data_offsets": [0, 1 << 40]}}), "a's data_offsets"),

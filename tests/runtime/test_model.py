@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from midm_mini import MidmError, Model, load
+from midm_mini import MidmError, Model, backend, load
 from midm_mini.format import BOS, EOT, PII_PLACEHOLDERS, render_chat
 
 MESSAGES = [{"role": "user", "content": "한국의 수도는 어디야?"}]
@@ -271,3 +271,56 @@ def test_an_interrupted_reading_leaves_no_lie_behind(model: Model, monkeypatch) 
             with pytest.raises(KeyboardInterrupt):
                 next(model.stream([*prompt[:20], 7, 8, 9], max_tokens=1))
         assert np.abs(model._opened.start(prompt) - fresh).max() < 1e-4
+
+
+def test_an_embedding_is_the_mean_of_the_last_states_and_spares_the_answers(
+    artifacts: dict[str, Path], parent: Path
+) -> None:
+    import torch
+    from transformers import LlamaModel
+
+    text = "한국의 수도는 서울이다. " * 20
+    with load(artifacts["gguf"], threads=1) as model:
+        before = model.stream(text, max_tokens=6).text
+        ids = [model.bos, *model.tokenize(text, special=False)]
+        with torch.no_grad():
+            states = LlamaModel.from_pretrained(parent, dtype=torch.float32)(torch.tensor([ids])).last_hidden_state[0]
+        mean, found = states[1:].mean(dim=0).numpy(), model.embed(text)
+        assert found.dtype == np.float32 and np.abs(found - mean / np.linalg.norm(mean)).max() < 1e-4
+        assert model.stream(text, max_tokens=6).text == before
+        for wrong in ("", text * 9):
+            with pytest.raises(MidmError, match="to embed"):
+                model.embed(wrong)
+
+
+def test_a_format_that_cannot_embed_says_which_can(artifacts: dict[str, Path]) -> None:
+    with load(artifacts["onnx"], threads=1) as model, pytest.raises(MidmError, match="GGUF"):
+        model.embed("서울")
+
+
+def test_the_number_of_threads_changes_no_bit_of_a_gguf_answer(artifacts: dict[str, Path]) -> None:
+    scores = []
+    for threads in (1, 2):
+        with load(artifacts["gguf"], threads=threads) as model:
+            read = model.logits(range(3, 253))
+            scores.append([*read, *(model._opened.step(token).copy() for token in range(5))])
+    assert np.array_equal(scores[0], scores[1])
+
+
+def test_the_fastest_number_of_threads_stays(monkeypatch) -> None:
+    monkeypatch.setattr(backend, "cores", lambda: 8)
+    cost = {1: 3.0, 4: 1.0, 8: 2.0}
+    for weights, first in {1_000: 1, 10**9: 8}.items():
+        trial = backend.Trial(weights)
+        assert trial.threads == first
+        for _ in range(backend.TRIES * (3 if weights == 1_000 else 2) - 1):
+            assert not trial.add(cost[trial.threads])
+        assert trial.add(cost[trial.threads]) and trial.threads == 4
+
+
+def test_threads_are_tried_on_real_steps_and_then_left_alone(artifacts: dict[str, Path], monkeypatch) -> None:
+    monkeypatch.setattr(backend, "cores", lambda: 2)
+    with load(artifacts["gguf"]) as model, load(artifacts["gguf"], threads=1) as fixed:
+        options = {"max_tokens": 3 * backend.TRIES, "temperature": 0.8, "seed": 1}
+        assert model.stream("수도", **options).text == fixed.stream("수도", **options).text
+        assert model._opened._trial is None

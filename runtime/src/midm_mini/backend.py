@@ -4,12 +4,17 @@ import operator
 import os
 from collections.abc import Sequence
 from itertools import takewhile
+from statistics import median
 from typing import Protocol
 
 import numpy as np
 
 from midm_mini.format import MidmError
 
+SMALL = (
+    20_000_000  # bytes of weights: below, threads wait for each other longer than they work (30 s instead of 2, busy)
+)
+TRIES = 5  # steps at each number of threads; the median counts, for the first wakes them
 DEFAULT_CONTEXT = 4096  # tokens: the cache of a real Mini takes 192 KiB per token, 32,768 of them would be 6 GiB
 
 
@@ -48,6 +53,25 @@ def pick_context(wanted: int | None, *, trained: int) -> int:
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Trial:
+    """Finds the fastest number of threads while a reply is written: a few steps at each, then the fastest stays.
+
+    A small model begins with one thread and tries half and all cores, a large one begins with all and tries half.
+    """
+
+    def __init__(self, weight_bytes: int) -> None:
+        some = [1, cores() // 2, cores()] if weight_bytes < SMALL else [cores(), cores() // 2]
+        self._seconds: dict[int, list[float]] = {count: [] for count in some if count}
+        self.first = self.threads = some[0]  # those of the next step
+
+    def add(self, seconds: float) -> bool:
+        """Notes what a step with `threads` took and names those of the next; true once no more need be tried."""
+        self._seconds[self.threads].append(seconds)
+        rest = [count for count, tried in self._seconds.items() if len(tried) < TRIES]
+        self.threads = rest[0] if rest else min(self._seconds, key=lambda count: median(self._seconds[count]))
+        return not rest
 
 
 def kept(cached: list[int], ids: Sequence[int]) -> int:

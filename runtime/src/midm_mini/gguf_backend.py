@@ -1,6 +1,7 @@
 """Knows llama.cpp: a GGUF file as a Backend, through the low-level calls of llama-cpp-python."""
 
 import ctypes
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from midm_mini.backend import kept, pick_context
+from midm_mini.backend import Trial, kept, pick_context
 from midm_mini.format import MidmError
 
 CHUNK = 256  # tokens per call: bounds the logits that llama.cpp holds at once to 256 x V floats
@@ -25,7 +26,7 @@ def _listen(level: int, text: bytes, _: object) -> None:  # a module name: llama
 class GgufBackend:
     """A GGUF file (or the only one in a folder) opened by llama.cpp."""
 
-    def __init__(self, path: Path, *, threads: int, context: int | None) -> None:
+    def __init__(self, path: Path, *, threads: int | None, context: int | None) -> None:
         file = path if path.is_file() else next(path.glob("*.gguf"))
         _complaints.clear()
         llama.llama_log_set(_listen, ctypes.c_void_p(0))
@@ -37,7 +38,9 @@ class GgufBackend:
             raise MidmError(f"{file}: llama.cpp refuses it ({'; '.join(_complaints)}); export it again")
         try:
             self.context = pick_context(context, trained=llama.llama_model_n_ctx_train(self._model))
-            self._context = llama.llama_init_from_model(self._model, self._params(threads))
+            trial = Trial(file.stat().st_size)
+            self._trial: Trial | None = None if threads else trial
+            self._context = llama.llama_init_from_model(self._model, self._params(threads or trial.threads))
             if not self._context:
                 raise MidmError(f"{file}: no context of {self.context} tokens ({'; '.join(_complaints)}); ask for less")
         except MidmError:
@@ -74,7 +77,10 @@ class GgufBackend:
         return self._scores(1)[0]
 
     def step(self, token: int) -> np.ndarray:
+        started = time.perf_counter()
         self._decode([token], scored=1)
+        if self._trial:
+            self._try(self._trial, time.perf_counter() - started)
         return self._scores(1)[0]
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
@@ -108,6 +114,11 @@ class GgufBackend:
             params.type_k = params.type_v = llama.GGML_TYPE_F32  # an f16 cache or flash attention costs 1e-2 here,
             params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED  # without them 1e-5 (measured, tiny model)
         return params
+
+    def _try(self, trial: Trial, seconds: float) -> None:
+        found = trial.add(seconds)
+        llama.llama_set_n_threads(self._context, trial.threads, max(trial.threads, trial.first))
+        self._trial = None if found else trial
 
     def _chunks(self, ids: Sequence[int], *, after: int) -> Iterator[Sequence[int]]:
         """What is to be read of `ids`, in parts; the cache keeps the first `after` of them and nothing else."""

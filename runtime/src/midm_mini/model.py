@@ -17,7 +17,7 @@ import numpy as np
 
 from midm_mini import format as bundle
 from midm_mini import headers
-from midm_mini.backend import Backend, cores
+from midm_mini.backend import Backend
 from midm_mini.format import Message, MidmError
 from midm_mini.sampling import TextFlow, sampler
 
@@ -148,7 +148,23 @@ class Model:
                 f"{len(read)} + {len(taken)} ids exceed the context of {self.context}; follow a shorter path"
             )
         self._turn += 1
-        return np.stack([self._backend.start(read), *map(self._backend.step, taken[:-1])])
+        scores_V = self._backend.start(read)
+        rows = [scores_V.copy(), *(self._backend.step(token).copy() for token in taken[:-1])]
+        return np.stack(rows)
+
+    def embed(self, text: str) -> np.ndarray:
+        """float32 [H] of length 1 for comparing texts: the mean of the last normed states of `text`'s own tokens.
+
+        GGUF only; raises MidmError for other formats, for an empty text and one that exceeds the context.
+        """
+        ids = self.tokenize(text, special=False)
+        if not 1 <= len(ids) < self.context:
+            raise MidmError(f"{len(ids)} tokens to embed: give 1 to {self.context - 1}, a long text in parts")
+        self._turn += 1
+        opening = [] if self.bos is None else [self.bos]
+        states_TH = self._backend.hidden(opening + ids)[len(opening) :]  # BOS draws all attention and says nothing
+        mean = states_TH.mean(axis=0)
+        return mean / np.linalg.norm(mean)
 
     def close(self) -> None:
         """Frees the model; using it afterwards is an error."""
@@ -194,7 +210,11 @@ class Model:
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None, context: int | None = None) -> Model:
-    """Opens a .gguf file or an exported folder; by default all cores, and the trained context up to 4,096 tokens."""
+    """Opens a .gguf file or an exported folder, by default with the trained context up to 4,096 tokens.
+
+    threads: by default a GGUF file's are found by timing the first steps, which changes no bit of what it says, and an
+    ONNX folder's are one for less than 20 MB of weights, else all cores.
+    """
     place = Path(path)
     kind, templates = bundle.artifact_format(place), headers.check(place)  # before any native code sees it
     try:
@@ -202,7 +222,7 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, context: i
             from midm_mini.gguf_backend import GgufBackend as Chosen
         else:
             from midm_mini.onnx_backend import OnnxBackend as Chosen  # type: ignore[assignment]
-        backend: Backend = Chosen(place, threads=threads or cores(), context=context)
+        backend: Backend = Chosen(place, threads=threads, context=context)
     except ImportError as error:
         raise MidmError(f"{place}: {error}; run: pip install 'midm-mini[{kind.split('-')[0]}]'") from error
     return Model(backend, path=place, format=kind, templates=templates)

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from midm_mini.backend import kept, pick_context
+from midm_mini.backend import SMALL, cores, kept, pick_context
 from midm_mini.format import MidmError
 
 ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -23,8 +23,8 @@ BYTE_OF = {chr(byte): byte for byte in VISIBLE} | {chr(256 + n): byte for n, byt
 class OnnxBackend:
     """A folder with tokenizer.json, a .onnx file and genai_config.json or config.json; opens it when first asked."""
 
-    def __init__(self, path: Path, *, threads: int, context: int | None) -> None:
-        self._path, self._threads = path, threads
+    def __init__(self, path: Path, *, threads: int | None, context: int | None) -> None:
+        self._path = path
         self._genai = (path / "genai_config.json").is_file()
         if self._genai:
             import onnxruntime_genai  # noqa: F401  (told now if missing, not at the first question)
@@ -39,6 +39,8 @@ class OnnxBackend:
             self._stops = frozenset(stops if isinstance(stops, list) else [stops])
             self.details = {"model": config.get("type") or config["model_type"], "tokenizer": "tokenizer.json"}
             self._graph = path / decoder.get("filename", "model.onnx")
+            weights = sum(part.stat().st_size for part in path.glob(f"{self._graph.name}*"))
+            self._threads = threads or (1 if weights < SMALL else cores())
             self._head = decoder.get("head_size") or config.get("head_dim")
             self._head = self._head or config["hidden_size"] // config["num_attention_heads"]
         self.context = pick_context(context, trained=trained)
