@@ -1,17 +1,17 @@
-// Makes dist/, a folder of plain files for any web server: npm run build -- <exported folder>, such as ../../artifacts/export/onnx-web-int8
+// Makes dist/, a folder of plain files for any web server: npm run build -- <exported folder> [dist]
 import { cpSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { build } from "esbuild";
 
-const [model] = process.argv.slice(2);
+const [model, out = "dist"] = process.argv.slice(2);
 if (!model || !existsSync(`${model}/onnx`)) {
   console.error(`error: ${model ?? "no folder given"}: needs an export with an onnx/ folder inside; see docs/how-to/apps.md`);
   process.exit(2);
 }
-rmSync("dist", { recursive: true, force: true });
-mkdirSync("dist/ort", { recursive: true });
+rmSync(out, { recursive: true, force: true });
+mkdirSync(`${out}/ort`, { recursive: true });
 await build({
   entryPoints: ["main.js"],
-  outdir: "dist",
+  outdir: out,
   bundle: true,
   format: "esm",
   minify: true,
@@ -20,7 +20,7 @@ await build({
   logLevel: "warning",
 });
 for (const file of ["ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]) {
-  cpSync(`node_modules/onnxruntime-web/dist/${file}`, `dist/ort/${file}`);
+  cpSync(`node_modules/onnxruntime-web/dist/${file}`, `${out}/ort/${file}`);
 }
-cpSync("index.html", "dist/index.html");
-cpSync(model, "dist/models/mini", { recursive: true, dereference: true });
+cpSync("index.html", `${out}/index.html`);
+cpSync(model, `${out}/models/mini`, { recursive: true, dereference: true });

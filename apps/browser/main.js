@@ -2,9 +2,8 @@
 import { AutoModelForCausalLM, AutoTokenizer, TextStreamer, env } from "@huggingface/transformers";
 
 const MAX_TOKENS = 200;
-const [state, turns, form, question, button] = ["#state", "#turns", "form", "#question", "button"].map((name) =>
-  document.querySelector(name),
-);
+const NAMES = ["#state", "#turns", "form", "#question", "button", "#forget"];
+const [state, turns, form, question, button, forget] = NAMES.map((name) => document.querySelector(name));
 
 for (const kind of ["error", "unhandledrejection"]) {
   addEventListener(kind, (event) => (state.textContent = `error: ${event.message ?? event.reason}`));
@@ -32,6 +31,11 @@ form.addEventListener("submit", async (event) => {
   const reply = await write(answer);
   messages.push({ role: "assistant", content: asText(reply) });
   button.disabled = false;
+});
+
+forget.addEventListener("click", () => {
+  messages.length = 0;
+  turns.append(document.createElement("hr"));
 });
 
 async function write(answer) {
