@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -93,6 +93,6 @@ class Desk:
             raise Unfit(str(error), is_too_long=wanted > self.model.context) from error
         for piece in reply:
             late = time.monotonic() > deadline
-            tell(replace(piece, finish_reason=piece.finish_reason or "length") if late else piece)
+            tell(piece._replace(finish_reason=piece.finish_reason or "length") if late else piece)
             if late or left.is_set():
                 return

@@ -46,6 +46,7 @@ class GgufBackend:
         except MidmError:
             self.close()
             raise
+        self._piece = ctypes.create_string_buffer(4096)
         self._vocab = llama.llama_model_get_vocab(self._model)
         self.vocab_size = llama.llama_vocab_n_tokens(self._vocab)
         self.bos = bos if (bos := llama.llama_vocab_bos(self._vocab)) >= 0 else None
@@ -65,11 +66,10 @@ class GgufBackend:
         return list(buffer[:count])
 
     def token_bytes(self, token: int) -> bytes:
-        buffer = ctypes.create_string_buffer(4096)
-        size = llama.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+        size = llama.llama_token_to_piece(self._vocab, token, self._piece, len(self._piece), 0, True)
         if size < 0:
-            raise MidmError(f"token {token} is {-size} bytes long; this wheel reads at most {len(buffer)}")
-        return buffer.raw[:size]
+            raise MidmError(f"token {token} is {-size} bytes long; this wheel reads at most {len(self._piece)}")
+        return self._piece[:size]
 
     def start(self, ids: Sequence[int]) -> np.ndarray:
         for chunk in self._chunks(ids, after=kept(self._cached, ids)):

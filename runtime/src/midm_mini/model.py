@@ -8,10 +8,9 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,7 @@ from midm_mini.sampling import TextFlow, sampler
 _PLACEHOLDER = re.compile("(" + "|".join(map(re.escape, bundle.PII_PLACEHOLDERS)) + ")")
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """One generated token. The last piece has a `finish_reason`: "stop" (end of turn, stop string) or "length"."""
 
     text: str  # "" while a character is unfinished
