@@ -58,6 +58,7 @@ def run(
     """Serves `model` until SIGINT or SIGTERM; raises MidmError on an address or key that is not safe, or OSError."""
     with listen(host, port, key=key) as door, Desk(model, queue=limits.queue, seconds=limits.seconds) as desk:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what uvicorn hands on to once it has ended
+        sys.setswitchinterval(0.0005)  # beside a busy loop the model wrote 235 tokens/s instead of 165 at 0.005
         address, port = door.getsockname()[:2]
         name = f"[{address}]" if ":" in address else address
         print(f"{model_name(model)} on http://{name}:{port}/v1", file=sys.stderr, flush=True)
