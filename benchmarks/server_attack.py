@@ -89,8 +89,8 @@ def _peer(file: Path, packages: Path) -> tuple[list[str], dict[str, str]]:
 async def _campaign(command: list[str], env: Mapping[str, str], share: int) -> list[dict[str, Any]]:
     """A row for the quiet server and one for each attack; a server that dies is counted and started again."""
     attacks: dict[str, Callable[[Target, Counter, int, asyncio.Future], Awaitable[None]]] = {
-        "quiet": _nothing, "malformed": _malformed, "bytes": _bytes, "slow": _slow, "leaving": _leaving, "wrong keys": _wrong_keys,
-        "crowd": _crowd,
+        "quiet": _nothing, "malformed": _malformed, "bytes": _bytes, "slow": _slow, "leaving": _leaving,
+        "wrong keys": _wrong_keys, "crowd": _crowd,
     }  # fmt: skip
     rows = []
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:

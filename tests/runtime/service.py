@@ -16,7 +16,7 @@ from midm_mini.server import LOOPBACK, Limits, build, listen
 
 MESSAGES: list[Any] = [{"role": "user", "content": "한국의 수도는 어디야?"}]
 ASK: dict[str, Any] = {"model": "gguf", "messages": MESSAGES, "max_tokens": 8}
-USUAL = Limits()
+USUAL = Limits(refusal_seconds=0.0)
 
 
 class Service:

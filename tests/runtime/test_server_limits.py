@@ -118,8 +118,10 @@ def test_beyond_the_most_connections_the_oldest_idle_one_gives_way(gguf: Path) -
 
 
 def test_only_the_right_key_opens_and_without_one_nobody_else_can_come(gguf: Path) -> None:
-    with serving(gguf, key=KEY) as service:
+    with serving(gguf, key=KEY, limits=Limits(refusal_seconds=0.05)) as service:
         assert service.client.models.list().data
+        started = time.perf_counter()
+        assert service.post(ASK)[0] == 401 and time.perf_counter() - started > 0.05  # a guess costs its time
         for wrong in ("", "k" * 31, "k" * 33, "K" * 32, "한" * 11):
             for path in ("/v1/chat/completions", "/v1/models", "/none"):
                 status, body = service.post(ASK, path=path, authorization=f"Bearer {wrong}")

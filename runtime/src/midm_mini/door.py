@@ -21,8 +21,9 @@ class Door(H11Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """True from the last byte of a request until its reply is out."""
-        return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+        """True from the last byte of a request until its reply is out, unless it is refused."""
+        cycle = self.cycle
+        return bool(cycle) and not (cycle.more_body or cycle.response_complete or cycle.scope["state"].get("refused"))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -18,7 +18,7 @@ from midm_mini.model import Model, Piece
 
 BODY_BYTES = 1 << 20
 MESSAGES, TOOLS, STOPS = 256, 64, 4
-CHARACTERS = 1 << 17  # in one text; all of them together fit BODY_BYTES
+CHARACTERS_PER_TOKEN = 16  # of context, in all messages together: more than any text has, so that it need not be read
 NEUTRAL: Mapping[str, Any] = {  # what cannot be done here may still be said, if saying it asks for nothing
     **{"n": 1, "best_of": 1, "echo": False, "suffix": "", "logprobs": False, "top_logprobs": 0, "logit_bias": {}},
     **{"presence_penalty": 0, "frequency_penalty": 0, "response_format": {"type": "text"}, "modalities": ["text"]},
@@ -48,8 +48,7 @@ class Shape(BaseModel):
     """A JSON object with these fields and no others, each of exactly its type."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_max_length=CHARACTERS,
-        hide_input_in_errors=True,
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True
     )  # fmt: skip
 
 
@@ -108,11 +107,14 @@ class Turn(Shape):
             raise ValueError("tool_call_id: belongs to a tool's message")
         return self
 
+    @property
+    def text(self) -> str:
+        """The content, its parts joined."""
+        return "".join(part if isinstance(part, str) else part.text for part in self.content or ())
+
     def message(self) -> Message:
         """The turn as the chat template takes it, which checks the rest."""
-        parts = self.content if isinstance(self.content, list) else ()
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in parts)
-        message: Message = {"role": self.role, "content": text}
+        message: Message = {"role": self.role, "content": self.text}
         if self.passages:
             message["passages"] = self.passages
         if self.tool_calls:
@@ -174,6 +176,10 @@ class Chat(Asked):
         tools = [tool.model_dump(exclude_unset=True) for tool in self.tools or ()]
         return model.chat_ids([turn.message() for turn in self.messages], tools)
 
+    def characters(self) -> int:
+        """Length of all contents and passages."""
+        return sum(len(turn.text) + sum(map(len, turn.passages or ())) for turn in self.messages)
+
     def options(self) -> dict[str, Any]:
         limit = self.max_completion_tokens
         return super().options() | ({"max_tokens": limit} if limit else {})
@@ -195,7 +201,11 @@ class Completion(Asked):
     """/v1/completions: a text, which BOS is put in front of, or exact token ids."""
 
     kind: ClassVar = ("cmpl", "text_completion", "text_completion")
-    prompt: str | Annotated[list[int], Field(min_length=1, max_length=CHARACTERS)]
+    prompt: str | Annotated[list[int], Field(min_length=1, max_length=BODY_BYTES)]
+
+    def characters(self) -> int:
+        """Length of the prompt; what is given as ids has none."""
+        return len(self.prompt) if isinstance(self.prompt, str) else 0
 
     def ids(self, model: Model) -> list[int]:
         """Token ids of the prompt."""
