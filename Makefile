@@ -57,6 +57,7 @@ preview: env ## the filter's rules on 1,000 documents, before and after   (TEXT=
 doctor:  ## is this machine fit, and what to do if not
 	@$(PYTHON) tools/doctor.py
 
-bench: env ## measure speed and memory of every artifact again, on this machine
-	dvc repro --force --single-item evaluate
-	@python -m tools.table
+bench: env ## load, first token, reading, writing, memory of every artifact on this machine, and which to take
+	@mkdir -p logs/bench
+	@for it in artifacts/export/*/; do midm-mini bench $$it --json logs/bench/$$(basename $$it).json; done
+	@python -m tools.which

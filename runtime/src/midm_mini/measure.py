@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from midm_mini.backend import cores
-from midm_mini.format import MidmError
+from midm_mini.format import MidmError, artifact_format
 
 PROMPT, QUESTION, ANSWER = 1024, 16, 64  # tokens: a system prompt (less in a small context), a turn, a reply
 REPLIES = 5  # of which the median counts
@@ -28,6 +28,7 @@ def bench(path: Path, threads: Sequence[int] = ()) -> dict[str, Any]:
     "read_gb_per_s" and "gemm_gflops" are what the machine reaches at as many threads; `share` of that bandwidth is what
     writing takes if it reads every byte of the artifact's weights once per token.
     """
+    artifact_format(path)  # or an error here and not in another process
     counts = threads or sorted({*(1 << n for n in range(cores().bit_length()) if 1 << n <= cores()), cores()})
     rows = [_fresh(path, count) for count in counts]
     weights = max(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
