@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 LOOPBACK := localhost:$(PORT),127.0.0.1:$(PORT)
 
-.PHONY: help env repro test check ui chat plan preview doctor bench
+.PHONY: help env repro test check ui chat wheels plan preview doctor bench
 .DEFAULT_GOAL := help
 
 help:    ## this list
@@ -43,6 +43,9 @@ ui: env  ## MLflow's pages on http://127.0.0.1:5000   (PORT=5001)
 
 chat: env ## talk to an exported Mini   (ARTIFACT=gguf-q8_0)
 	@midm-mini chat artifacts/export/$(ARTIFACT)
+
+wheels: env ## dist/: what another machine installs without a compiler
+	@python -m tools.wheels dist
 
 plan: env ## what a profile would do: stages, tokens, minutes, memory, disk   (PROFILE=h200, or PROFILE=paper GPUS=64 MFU=0.4)
 	@python -m tools.plan --profile "$(PROFILE)" $(if $(GPUS),--gpus $(GPUS)) $(if $(MFU),--mfu $(MFU))
