@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 LOOPBACK := localhost:$(PORT),127.0.0.1:$(PORT)
 
-.PHONY: help env repro test check ui chat serve plan preview doctor bench
+.PHONY: help env repro test check ui chat serve wheels plan preview doctor bench
 .DEFAULT_GOAL := help
 
 help:    ## this list
@@ -46,6 +46,9 @@ chat: env ## talk to an exported Mini   (ARTIFACT=gguf-q8_0)
 
 serve: env ## an exported Mini behind OpenAI's API on http://127.0.0.1:8000/v1   (ARTIFACT=gguf-q8_0)
 	@midm-mini serve artifacts/export/$(ARTIFACT)
+
+wheels: env ## dist/: what another machine installs without a compiler
+	@python -m tools.wheels dist
 
 plan: env ## what a profile would do: stages, tokens, minutes, memory, disk   (PROFILE=h200, or PROFILE=paper GPUS=64 MFU=0.4)
 	@python -m tools.plan --profile "$(PROFILE)" $(if $(GPUS),--gpus $(GPUS)) $(if $(MFU),--mfu $(MFU))
