@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import midm_mini
-from midm_mini.format import Message
+from midm_mini.format import Message, MidmError
 
 
 class BundleSubject:
@@ -13,6 +13,8 @@ class BundleSubject:
 
     def __init__(self, path: Path) -> None:
         self._model = midm_mini.load(path)
+        if self._model.bos is None:
+            raise MidmError(f"{path}: a model without BOS; the judge scores text after one")
         self.name, self.bos, self.context = path.name, self._model.bos, self._model.context
         self.encode = partial(self._model.tokenize, special=False)
         self.logits, self.close = self._model.logits, self._model.close

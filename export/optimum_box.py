@@ -36,7 +36,9 @@ def adapt(parent: Parent, folder: Path) -> None:
         (folder / path.name).symlink_to(path.resolve())
     config = {key: value for key, value in parent.config.items() if key != "rope_parameters"}
     config |= {"rope_theta": parent.rope_theta, "head_dim": parent.head_dim}
-    checkpoint.write_json(folder / "config.json", config | {"eos_token_id": sorted(parent.stops.values())})
+    ends = {"bos_token_id": parent.bos, "eos_token_id": sorted(parent.stops.values()), "pad_token_id": parent.pad}
+    checkpoint.write_json(folder / "config.json", config | ends)
+    checkpoint.write_json(folder / "generation_config.json", parent.generation | ends)
     checkpoint.write_tokenizer(parent, folder)
 
 

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models import checkpoints, kernels
 from models.batches import Packed, TokenShard
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from transformers import LlamaForCausalLM
 
@@ -54,6 +56,31 @@ def importance(model: "LlamaForCausalLM", batches: "Batches") -> dict[str, "torc
     share = 1 / len(batches)
     scores = {"hidden": hidden * share / (2 * len(layers)), "ffn": ffn * share, "heads": heads * share}
     return {name: tensor.cpu() for name, tensor in scores.items()}
+
+
+def input_squares(folder: Path, windows: Sequence[list[int]]) -> dict[str, "np.ndarray"]:
+    """Mean square of each input column of every matrix of a model over windows of ids: name → float32 [columns].
+
+    The diagonal of the Hessian of each layer's output, which llama.cpp calls an importance matrix: it weighs rounding
+    errors. Tied rows are weighed as the head that they also are. No windows give no matrices.
+    """
+    import torch
+
+    model = checkpoints.load(folder).to(kernels.device()).eval()  # type: ignore[arg-type]
+    head = "model.embed_tokens" if model.config.tie_word_embeddings else "lm_head"
+    sums: dict[str, Any] = {}
+
+    def add(name: str, input_BTC: "torch.Tensor") -> None:
+        sums[name] = sums.get(name, 0) + input_BTC.double().square().sum((0, 1))
+
+    hooks: list[Any] = [model.model.norm.register_forward_hook(lambda _m, _i, out: add(f"{head}.weight", out))]
+    for name, module in model.model.layers.named_modules(prefix="model.layers"):
+        if isinstance(module, torch.nn.Linear):
+            key = f"{name}.weight"
+            hooks.append(module.register_forward_pre_hook(lambda _m, given, key=key: add(key, given[0])))
+    with _hooked(hooks):
+        _run(model, [torch.tensor([ids]) for ids in windows])
+    return {name: (total / sum(map(len, windows))).float().cpu().numpy() for name, total in sums.items()}
 
 
 def influence(model: "LlamaForCausalLM", batches: "Batches") -> list[float]:

@@ -1,19 +1,19 @@
 """Knows what happened: reports/<stage>.json, logs/<stage>.jsonl, and the mirror of both in MLflow."""
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import os
 import queue
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from pipelines._provenance import git, md5s_known_to_dvc, params_hash
 
 EXPERIMENT = "openmidm"
 VERSIONS = ("torch", "transformers", "liger_kernel", "onnxruntime", "llama_cpp_python", "dvc", "mlflow")
@@ -161,7 +161,7 @@ class _Run:
         found = self.client.get_experiment_by_name(EXPERIMENT)
         self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT)
         self._close_abandoned()
-        self.md5s = _md5s_known_to_dvc()
+        self.md5s = md5s_known_to_dvc()
         tags = _tags(name, params, inputs, self.md5s)
         self.parent = self._parent(tags, start)
         if self.parent:
@@ -254,12 +254,11 @@ class _Run:
 
 
 def _tags(name: str, params: dict[str, Any], inputs: dict[str, Path], md5s: dict[str, str]) -> dict[str, str]:
-    text = json.dumps(params, sort_keys=True, ensure_ascii=False)
     tags = {
         "dvc.stage": name,
-        "params.hash": hashlib.sha256(text.encode()).hexdigest()[:16],
-        "git.commit": _git("rev-parse", "HEAD") or "none",
-        "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "params.hash": params_hash(params),
+        "git.commit": git("rev-parse", "HEAD") or "none",
+        "git.dirty": str(bool(git("status", "--porcelain", "--untracked-files=no"))).lower(),
     }
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc.exp_name"] = experiment
@@ -268,20 +267,6 @@ def _tags(name: str, params: dict[str, Any], inputs: dict[str, Path], md5s: dict
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             tags[f"version.{package}"] = importlib.metadata.version(package)
     return tags
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
-
-
-def _md5s_known_to_dvc() -> dict[str, str]:
-    """path → md5 as dvc.lock has it: what the finished stages before this one made."""
-    from ruamel.yaml import YAML
-
-    lock = Path("dvc.lock")
-    stages = (YAML(typ="safe").load(lock) or {}).get("stages", {}) if lock.exists() else {}
-    rows = [row for stage in stages.values() for row in [*stage.get("deps", []), *stage.get("outs", [])]]
-    return {row["path"]: row["md5"] for row in rows if "md5" in row}
 
 
 def _dvc_process() -> str | None:

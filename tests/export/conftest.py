@@ -3,7 +3,7 @@
 import pytest
 
 from export import checkpoint, gguf
-from tests.export.parents import save_parent
+from tests.export.parents import CARD, save_parent
 
 
 @pytest.fixture(scope="session")
@@ -15,4 +15,4 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Parent:
 @pytest.fixture(scope="session")
 def card() -> gguf.Card:
     """What the tests' artifacts say of themselves."""
-    return gguf.Card("midm-mini-test", "instruct", "v0.1", "mit", ("ko", "en"), "midm-base-test")
+    return CARD

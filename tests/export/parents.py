@@ -1,5 +1,6 @@
 """Makes the tiny parent that every export test starts from: odd head size, grouped heads, tied rows, own rope base."""
 
+import json
 import random
 import unicodedata
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from pathlib import Path
 from midm_mini.format import EOT
 
 from corpus import bpe
+from export.gguf import Card
 
+CARD = Card("midm-mini-test", "instruct", "v0.1", "mit", ("ko", "en"), "midm-base-test")
 HEADS, KV_HEADS, HEAD_DIM, LAYERS, CONTEXT = (4, 2, 32, 2, 256)  # 4 x 32 is not hidden: head_dim must be carried
 ROPE_THETA = 50_000.0
 
@@ -93,3 +96,44 @@ def save_parent(
     model.generation_config = GenerationConfig(bos_token_id=0, pad_token_id=1, eos_token_id=[2, eot])
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)
     return folder
+
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+RENAMED = {
+    "<|begin_of_text|>": "<|startoftext|>",
+    "<pad>": "<|reserved|>",
+    "<|end_of_text|>": "<|endoftext|>",
+    "<|eot_id|>": "<|im_end|>",
+    "<|start_header_id|>": "<|im_start|>",
+}
+
+
+def save_foreign(folder: Path, *, tied: bool = False) -> Path:
+    """Writes a checkpoint as others' look: transformers 4, bfloat16 shards, own specials, no pad, BOS by itself."""
+    save_parent(folder, tied=tied, dtype="bfloat16", shard="1MB")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    added = [row | {"content": RENAMED.get(row["content"], row["content"])} for row in tokenizer["added_tokens"]]
+    model = tokenizer["model"] | {"ignore_merges": False}
+    model["vocab"] = {RENAMED.get(text, text): row for text, row in model["vocab"].items()}
+    first = {"SpecialToken": {"id": "<|startoftext|>", "type_id": 0}}
+    single = [first, {"Sequence": {"id": "A", "type_id": 0}}]
+    opened = {"<|startoftext|>": {"id": "<|startoftext|>", "ids": [0], "tokens": ["<|startoftext|>"]}}
+    post = {"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": opened}
+    rewrite(folder / "tokenizer.json", tokenizer | {"model": model, "added_tokens": added, "post_processor": post})
+    settings = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "chat_template": CHATML}
+    rewrite(folder / "tokenizer_config.json", settings | {"tokenizer_class": "PreTrainedTokenizerFast"})
+    (folder / "chat_template.jinja").unlink()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for name in ("rope_parameters", "pad_token_id"):
+        del config[name]
+    rewrite(folder / "config.json", config | {"rope_theta": ROPE_THETA, "rope_scaling": None, "eos_token_id": 2})
+    rewrite(folder / "generation_config.json", {"bos_token_id": 0, "eos_token_id": 2, "do_sample": True, "top_p": 0.9})
+    return folder
+
+
+def rewrite(path: Path, value: object) -> None:
+    """Writes JSON."""
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")

@@ -23,7 +23,7 @@ def folder(parent: checkpoint.Parent, card: gguf.Card, tmp_path_factory: pytest.
 
 def test_token_ids_equal_hugging_face_on_3000_strings(parent: checkpoint.Parent, folder: Path) -> None:
     texts = [*verify.HARD_TEXTS, *sentences(3000, seed=3)]
-    assert facts.read(folder, texts).ids == verify.parent_ids(parent, texts)
+    assert facts.read(folder, texts, ()).ids == verify.parent_ids(parent, texts)
 
 
 def test_transformers_llama_cpp_and_genai_render_the_template_as_we_do(parent: checkpoint.Parent, folder: Path) -> None:

@@ -11,9 +11,9 @@ from midm_mini import MidmError
 
 from export import checkpoint, gguf, verify
 from models import reference
-from tests.export.parents import sentences
+from tests.export.parents import CARD, sentences
 
-LIMITS = {"mean_kl": 1e-4, "top1": 0.98, "logit_gap": 0.1}
+LIMITS = {"mean_kl": 1e-4, "tail_kl": 1e-3, "logit_gap": 0.1, "top1": 0.98, "greedy": 0.95}
 TEXTS = list(sentences(60, seed=6))
 
 
@@ -23,7 +23,7 @@ def truth(parent: checkpoint.Parent) -> Callable[[list[int]], np.ndarray]:
 
 
 def gate(bundle: Path, parent: checkpoint.Parent, truth: Any, **changes: Any) -> verify.Verdict:
-    asked = {"texts": TEXTS, "longest": 48} | LIMITS | changes
+    asked = {"card": CARD, "texts": TEXTS, "longest": 48} | LIMITS | changes
     return verify.verify(bundle, parent=parent, reference=truth, **asked)
 
 
@@ -31,17 +31,13 @@ def test_the_parent_s_own_export_passes(parent: checkpoint.Parent, card: gguf.Ca
     gguf.make(parent, card, "F16", tmp_path)
     verdict = gate(tmp_path, parent, truth)
     assert verdict.texts == len(TEXTS) + len(verify.HARD_TEXTS)
+    assert verdict.greedy == 1
     assert verdict.positions > 500
     assert verdict.mean_kl < 1e-5
 
 
 def other_config(**changes: Any) -> Callable[[checkpoint.Parent], checkpoint.Parent]:
     return lambda parent: dataclasses.replace(parent, config=parent.config | changes)
-
-
-def other_ids(**changes: int) -> Callable[[checkpoint.Parent], checkpoint.Parent]:
-    names = {"eos": "<|end_of_text|>", "eot": "<|eot_id|>", "pad": "<pad>"}
-    return lambda parent: dataclasses.replace(parent, ids=parent.ids | {names[k]: v for k, v in changes.items()})
 
 
 def without_last_merges(parent: checkpoint.Parent) -> checkpoint.Parent:
@@ -61,21 +57,23 @@ WRONG_PARENTS = {
     "key-value heads swapped for heads": other_config(num_attention_heads=2),
     "template whitespace": lambda parent: dataclasses.replace(parent, template=parent.template + " "),
     "no template": lambda parent: dataclasses.replace(parent, template=""),
-    "pad is end of text": other_ids(pad=2),
+    "pad is end of text": lambda parent: dataclasses.replace(parent, pad=2),
+    "no end of turn": lambda parent: dataclasses.replace(parent, stops={"<|end_of_text|>": 2}),
     "stale merges": without_last_merges,
     "control tokens as plain text": controls_as_text,
 }
 
 
 WORDS = {
-    "rope base": "is outside",
-    "norm epsilon": "is outside",
+    "rope base": "rope base: the artifact says 10000.0",
+    "norm epsilon": "norm epsilon: the artifact says",
     "key-value heads swapped for heads": "attn_q.weight' has wrong shape",
     "template whitespace": "chat template: from place",
     "no template": "chat template: from place 0",
     "pad is end of text": "pad id",
-    "stale merges": "token ids of",
-    "control tokens as plain text": "become control",
+    "stale merges": "merges: from place 318",
+    "control tokens as plain text": "kinds of tokens: from place 0",
+    "no end of turn": "end of turn: the artifact says None",
     "one weight is not a number": "cannot hold",
 }
 
@@ -144,7 +142,7 @@ def test_a_second_bos_is_refused(
         format.GGUFWriter, "add_add_bos_token", lambda self, _: self.add_bool("tokenizer.ggml.add_bos_token", True)
     )
     gguf.make(parent, card, "F16", tmp_path)
-    with pytest.raises(verify.ArtifactRefused, match="own library"):
+    with pytest.raises(verify.ArtifactRefused, match="BOS before every text"):
         gate(tmp_path, parent, truth)
 
 

@@ -13,6 +13,7 @@ from midm_mini import Model, load
 from midm_mini.format import CHAT_TEMPLATE, CONTROL_TOKENS, EOT
 
 from corpus import bpe
+from tests.runtime.service import Service, serving
 
 CONTEXT = 256
 TEXTS = [f"{n}번째 문장: 한국의 수도는 서울이다. The capital of Korea is Seoul, sentence {n}." for n in range(200)]
@@ -50,10 +51,30 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def artifacts(parent: Path) -> dict[str, Path]:
+def gguf(parent: Path) -> Path:
+    """The quickest of the three to make."""
+    return _gguf(parent, parent.parent / "gguf")
+
+
+@pytest.fixture(scope="session")
+def artifacts(parent: Path, gguf: Path) -> dict[str, Path]:
     """One path per format."""
-    root = parent.parent
-    return {"gguf": _gguf(parent, root / "gguf"), **_onnx(parent, root)}
+    return {"gguf": gguf, **_onnx(parent, parent.parent)}
+
+
+@pytest.fixture(scope="module")
+def shared(gguf: Path) -> Iterator[Service]:
+    """One server with the limits it has by default."""
+    with serving(gguf) as service:
+        yield service
+
+
+@pytest.fixture
+def service(shared: Service) -> Iterator[Service]:
+    """The shared server, at full speed before and after."""
+    yield shared
+    shared.pause = 0.0
+    assert shared.quiet()
 
 
 @pytest.fixture(params=FORMATS)

@@ -1,7 +1,6 @@
 """Proves that sound files pass quickly, that spoilt safetensors are refused by field, and that none takes long."""
 
 import json
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def test_spoilt_safetensors_are_refused(tmp_path: Path, what: str) -> None:
 
 def test_the_export_checks_weights_before_it_opens_them(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(SAFETENSORS["a hole"][0])
-    parent = Parent(tmp_path, {"num_hidden_layers": 1}, {}, "", {}, {})
+    parent = Parent(tmp_path, {}, {}, {}, "", {}, {}, {}, None, 0)
     with pytest.raises(CheckpointError, match="b's data_offsets"):
         next(checkpoint.tensors(parent))
 
@@ -81,21 +80,9 @@ def test_real_artifacts_pass(artifacts: dict[str, Path], parent: Path) -> None:
         assert set(headers.check(path)) == {CHAT_TEMPLATE}
 
 
-def test_what_the_demo_exported_passes() -> None:
-    found = sorted(path for path in (checkpoint_root() / "artifacts" / "export").glob("*") if path.is_dir())
-    if not found:
-        pytest.skip("no exported artifacts here: run the demo first")
-    for path in found:
-        assert set(headers.check(path)) == {CHAT_TEMPLATE}, path
-
-
-def checkpoint_root() -> Path:
-    return Path(__file__).resolve().parents[2]
-
-
 @pytest.mark.parametrize("part", ["gguf", "safetensors", "tokenizer"])
-def test_the_largest_header_allowed_takes_little_time_and_memory(tmp_path: Path, part: str) -> None:
-    """Files at the limits, refused at their very end: under a second of this machine's processor and 256 MB."""
+def test_the_largest_header_allowed_takes_little_memory(tmp_path: Path, part: str) -> None:
+    """Files at the limits, refused at their very end; their seconds are benchmarks/hostile.py's."""
     content: Any = {"gguf": _large_gguf, "safetensors": _large_safetensors, "tokenizer": _large_tokenizer}[part]()
     place = tmp_path / {"gguf": "x.gguf", "safetensors": "x.safetensors", "tokenizer": "tokenizer.json"}[part]
     if part == "tokenizer":
@@ -103,16 +90,12 @@ def test_the_largest_header_allowed_takes_little_time_and_memory(tmp_path: Path,
     place.write_bytes(content)
     del content
     check = safetensors.check if part == "safetensors" else headers.check
-    started = time.process_time()
-    with pytest.raises(MidmError):
-        check(tmp_path if part == "tokenizer" else place)
-    seconds = time.process_time() - started
     tracemalloc.start()
     with pytest.raises(MidmError):
         check(tmp_path if part == "tokenizer" else place)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert seconds < 3 and peak < 256 << 20, (seconds, peak)  # 3: this machine's two cores are shared by seven
+    assert peak < 256 << 20
 
 
 def _large_gguf() -> bytes:

@@ -8,10 +8,9 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,7 @@ from midm_mini.sampling import TextFlow, sampler
 _PLACEHOLDER = re.compile("(" + "|".join(map(re.escape, bundle.PII_PLACEHOLDERS)) + ")")
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """One generated token. The last piece has a `finish_reason`: "stop" (end of turn, stop string) or "length"."""
 
     text: str  # "" while a character is unfinished
@@ -67,27 +65,23 @@ class Model:
         self.context, self.vocab_size, self.details = backend.context, backend.vocab_size, backend.details
         self._opened, self._turn = backend, 0
         self._finalizer = weakref.finalize(self, backend.close)  # also at exit: native libraries mind being forgotten
-        ids = {name: self.tokenize(name, special=True) for name in bundle.CONTROL_TOKENS}
-        if missing := [name for name in (bundle.BOS, *bundle.STOP_TOKENS) if len(ids[name]) != 1]:
-            self.close()
-            raise MidmError(f"{path}: its tokenizer lacks {', '.join(missing)}; export the bundle again")
-        self.bos: int = ids[bundle.BOS][0]
-        self.stop_ids = frozenset(ids[name][0] for name in bundle.STOP_TOKENS)
-        known = all(len(found) == 1 for found in ids.values())
+        self.bos = backend.bos
+        ids = [self.tokenize(name, special=True) for name in bundle.CONTROL_TOKENS]
+        known = all(len(found) == 1 for found in ids)
         self.chats = known and set(templates) == {bundle.CHAT_TEMPLATE}  # no other template is ever run
-        self._silent = frozenset(found[0] for found in ids.values() if len(found) == 1)
+        self._silent = frozenset(found[0] for found in ids if len(found) == 1)
 
     def stream(
         self, prompt: str | Sequence[int], *, max_tokens: int | None = None, temperature: float = 0.0,
         top_p: float = 1.0, seed: int | None = None, stop: str | Sequence[str] = (),
     ) -> Reply:  # fmt: skip
-        """Continues `prompt`: plain text (BOS is put in front) or exact token ids. `max_tokens` None fills the context.
+        """Continues `prompt`: plain text (as `prompt_ids`) or exact token ids. `max_tokens` None fills the context.
 
         Raises MidmError when prompt and `max_tokens` exceed the context, ValueError on an option out of range.
         """
         if isinstance(prompt, str) and prompt.startswith(bundle.BOS):
             raise MidmError("prompt starts with BOS: use chat(messages), or stream(tokenize(prompt, special=True))")
-        ids = [self.bos, *self.tokenize(prompt, special=False)] if isinstance(prompt, str) else self._checked(prompt)
+        ids = self.prompt_ids(prompt) if isinstance(prompt, str) else self._checked(prompt)
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         if not all(stops):
             raise ValueError(f"stop={stop!r}: must be a non-empty string or several")
@@ -118,6 +112,10 @@ class Model:
         control, text = partial(self.tokenize, special=True), partial(self.tokenize, special=False)
         return bundle.chat_ids(messages, tools, encode_control=control, encode_text=text)
 
+    def prompt_ids(self, text: str) -> list[int]:
+        """Token ids of a plain prompt, BOS in front if the artifact has one; control tokens in it stay plain text."""
+        return [self.bos] * (self.bos is not None) + self.tokenize(text, special=False)
+
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Token ids, no BOS added; control tokens written in `text` count as such only if `special`."""
         if special:
@@ -136,6 +134,35 @@ class Model:
             raise MidmError(f"{len(checked)} ids exceed the context of {self.context}; score them in windows")
         self._turn += 1
         return self._backend.logits(checked)
+
+    def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray:
+        """float32 [N, V]: the scores that generation chooses each token of `path` from, made to take the one before.
+
+        The way of `stream`, cache and kernels; raises MidmError when both exceed the context.
+        """
+        read, taken = self._checked(prompt), self._checked(path)
+        if len(read) + len(taken) > self.context:
+            raise MidmError(
+                f"{len(read)} + {len(taken)} ids exceed the context of {self.context}; follow a shorter path"
+            )
+        self._turn += 1
+        scores_V = self._backend.start(read)
+        rows = [scores_V.copy(), *(self._backend.step(token).copy() for token in taken[:-1])]
+        return np.stack(rows)
+
+    def embed(self, text: str) -> np.ndarray:
+        """float32 [H] of length 1 for comparing texts: the mean of the last normed states of `text`'s own tokens.
+
+        GGUF only; raises MidmError for other formats, for an empty text and one that exceeds the context.
+        """
+        ids = self.tokenize(text, special=False)
+        if not 1 <= len(ids) < self.context:
+            raise MidmError(f"{len(ids)} tokens to embed: give 1 to {self.context - 1}, a long text in parts")
+        self._turn += 1
+        opening = [] if self.bos is None else [self.bos]
+        states_TH = self._backend.hidden(opening + ids)[len(opening) :]  # BOS draws all attention and says nothing
+        mean = states_TH.mean(axis=0)
+        return mean / np.linalg.norm(mean)
 
     def close(self) -> None:
         """Frees the model; using it afterwards is an error."""
@@ -156,7 +183,7 @@ class Model:
         for count in range(1, limit + 1):
             token = choose(logits)
             text = flow.push(self._text_bytes(token))
-            reason = "stop" if token in self.stop_ids or flow.stopped else "length" if count == limit else None
+            reason = "stop" if self._backend.ends(token) or flow.stopped else "length" if count == limit else None
             yield Piece(text + flow.rest() if reason else text, token, reason, time.perf_counter() - started)
             if reason:
                 return
@@ -177,20 +204,23 @@ class Model:
         return checked
 
     def _text_bytes(self, token: int) -> bytes:
-        return b"" if token in self._silent else self._backend.token_bytes(token)
+        return b"" if token in self._silent or self._backend.ends(token) else self._backend.token_bytes(token)
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None, context: int | None = None) -> Model:
-    """Opens a .gguf file or an exported folder; by default all cores, and the trained context up to 4,096 tokens."""
+    """Opens a .gguf file or an exported folder, by default with the trained context up to 4,096 tokens.
+
+    threads: by default a GGUF file's are found by timing the first steps, which changes no bit of what it says, and an
+    ONNX folder's are one for less than 20 MB of weights, else all cores.
+    """
     place = Path(path)
     kind, templates = bundle.artifact_format(place), headers.check(place)  # before any native code sees it
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         if kind == "gguf":
             from midm_mini.gguf_backend import GgufBackend as Chosen
         else:
             from midm_mini.onnx_backend import OnnxBackend as Chosen  # type: ignore[assignment]
-        backend: Backend = Chosen(place, threads=threads or cores, context=context)
+        backend: Backend = Chosen(place, threads=threads, context=context)
     except ImportError as error:
         raise MidmError(f"{place}: {error}; run: pip install 'midm-mini[{kind.split('-')[0]}]'") from error
     return Model(backend, path=place, format=kind, templates=templates)
