@@ -8,12 +8,10 @@ of the mutants, most of them such as our check lets pass: one child each, so tha
 """
 
 import argparse
-import importlib
 import os
 import random
 import resource
 import shutil
-import signal
 import tempfile
 import time
 from collections import Counter
@@ -26,14 +24,13 @@ from typing import Any, NamedTuple
 from midm_mini import MidmError, headers, manifest
 from midm_mini.headers import safetensors
 
-from benchmarks import _frame, _mutants
+from benchmarks import _frame, _mutants, _openers
+from tests.runtime import crafted
 
 GOAL = "our check: no crash, none over 1 s of processor time or 256 MB; our load: no native crash or hang"
 SHARES = {"gguf": 0.35, "onnx": 0.3, "documents": 0.15, "safetensors": 0.15, "manifest": 0.05}
-BATCH, ROOM, LONG, HANG = 250, 256 << 20, 1.0, 10.0  # mutants a task, bytes, seconds of a check, of a child
-UNNAMED = 4  # exit code of a child in which our wheel raised what is no MidmError
+BATCH, ROOM, LONG = 250, 256 << 20, 1.0  # mutants a task, bytes, seconds of a check
 HEAD = 32 << 20  # bytes in which a header ends
-ONNX = ["onnxruntime", "onnxruntime_genai", "tokenizers"]
 NOTES = ("tokenizer.json", "genai_config.json", "config.json", "tokenizer_config.json")
 
 
@@ -59,7 +56,7 @@ def main() -> None:
     parser.add_argument("--artifacts", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--mutants", type=int, default=100_000)
-    parser.add_argument("--peers", type=int, default=400, help="mutants of each subject that the libraries get")
+    parser.add_argument("--peers", type=int, default=150, help="mutants of each file that the libraries get")
     parser.add_argument("--seed", type=int, default=6)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     flags = parser.parse_args()
@@ -70,9 +67,10 @@ def main() -> None:
         for subject, part, used in pool.map(checked, tasks(subjects, flags.mutants, flags.seed)):
             outcomes[subject] += part
             peak = max(peak, used)
-    rows = [
-        row(kind, [one for subject in subjects if subject.kind == kind for one in outcomes[subject]]) for kind in SHARES
-    ]
+    by_kind = {
+        kind: [one for subject in subjects if subject.kind == kind for one in outcomes[subject]] for kind in SHARES
+    }
+    rows = [row(kind, found) for kind, found in by_kind.items()] + [row("at the limits", list(at_the_limits()))]
     tallies: dict[str, Counter[str]] = {}
     for subject in subjects:
         compare(subject, chosen(outcomes[subject], flags.peers, flags.seed), tallies)
@@ -85,7 +83,7 @@ def main() -> None:
 
 def found(artifacts: Path, checkpoint: Path) -> Iterator[Subject]:
     """Every file with a header in every artifact, and the checkpoint's weights."""
-    for bundle in sorted(path for path in artifacts.iterdir() if path.is_dir()):
+    for bundle in sorted(path for path in artifacts.iterdir() if path.is_dir() and not (path / "onnx").is_dir()):
         for file in sorted(path for path in bundle.iterdir() if path.is_file()):
             kind = {".gguf": "gguf", ".onnx": "onnx"}.get(file.suffix, "documents" if file.name in NOTES else "")
             kind = "manifest" if file.name == "manifest.json" else kind
@@ -146,16 +144,7 @@ class Lair:
 
     def check(self, seed: int) -> Outcome:
         """What our check says of a mutant, and how long it took."""
-        path = self.write(seed)
-        start = time.process_time()
-        try:
-            CHECKS.get(self.subject.kind, headers.check)(path)
-            verdict = "accepted"
-        except MidmError:
-            verdict = "refused"
-        except Exception as error:
-            verdict = type(error).__name__
-        return Outcome(seed, verdict, time.process_time() - start)
+        return tried(CHECKS.get(self.subject.kind, headers.check), self.write(seed), seed=seed)
 
     def _mutator(self, source: Path) -> tuple[_mutants.Mutator, int]:
         """The mutator of the file's kind, and the whole file's size where only its head is kept."""
@@ -184,6 +173,27 @@ CHECKS: dict[str, Callable[[Path], Any]] = {
 }
 
 
+def at_the_limits() -> Iterator[Outcome]:
+    """The largest headers that our checks read to their end."""
+    for name, (check, content) in crafted.LARGEST.items():
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+            (file := Path(folder, name)).write_bytes(content())
+            yield tried(check, file, seed=0)
+
+
+def tried(check: Callable[[Path], Any], path: Path, *, seed: int) -> Outcome:
+    """What a check says of a file, and how long it took."""
+    start = time.process_time()
+    try:
+        check(path)
+        verdict = "accepted"
+    except MidmError:
+        verdict = "refused"
+    except Exception as error:
+        verdict = type(error).__name__
+    return Outcome(seed, verdict, time.process_time() - start)
+
+
 def row(kind: str, outcomes: list[Outcome]) -> dict[str, Any]:
     """One row of the table: our check over one kind of file."""
     verdicts = Counter(one.verdict for one in outcomes)
@@ -207,106 +217,14 @@ def chosen(outcomes: list[Outcome], count: int, seed: int) -> list[int]:
 
 def compare(subject: Subject, seeds: list[int], tallies: dict[str, Counter[str]]) -> None:
     """Gives the mutants to every library for this kind, and to our load; counts how each child ended."""
-    openers = OPENERS.get(subject.file) or OPENERS.get(subject.kind, {})
-    for library in {"gguf": ["gguf", "llama_cpp"], "safetensors": ["safetensors"]}.get(subject.kind, ONNX):
-        importlib.import_module(library)  # once, not in every child
+    openers = _openers.OPENERS.get(subject.file) or _openers.OPENERS.get(subject.kind, {})
+    _openers.prepare(subject.kind)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         lair = Lair(subject, Path(folder))
         for seed in seeds if openers else []:
             path = lair.write(seed)
             for who, attempt in openers.items():
-                tallies.setdefault(who, Counter())[_ended(attempt, path)] += 1
-
-
-def _ended(attempt: Callable[[Path], Any], path: Path) -> str:
-    """How a child that tries it ends: accepted, refused (an exception), crashed (a signal), hung."""
-    if not (child := os.fork()):
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1), os.dup2(quiet, 2)
-        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        try:
-            attempt(path)
-        except Exception:
-            os._exit(1)
-        except BaseException:  # a panic of Rust's tokenizers is no Exception
-            os._exit(3)
-        os._exit(0)
-    deadline = time.monotonic() + HANG
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            ends = {0: "accepted", 1: "refused", UNNAMED: "unnamed error"}
-            return "crashed" if os.WIFSIGNALED(status) else ends.get(os.WEXITSTATUS(status), "crashed")
-        time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return "hung"
-
-
-def _midm(path: Path) -> None:
-    import midm_mini
-
-    try:
-        with midm_mini.load(path, threads=1) as model:
-            model.logits([model.bos, 5])
-            if model.format != "onnx":
-                model.stream([model.bos, 5], max_tokens=2).text  # noqa: B018
-    except MidmError:
-        raise
-    except Exception:
-        os._exit(UNNAMED)
-
-
-def _gguf_py(path: Path) -> None:
-    import gguf as library
-
-    for tensor in library.GGUFReader(path).tensors:
-        tensor.data.sum()
-
-
-def _llama_cpp(path: Path) -> None:
-    import llama_cpp
-
-    llama = llama_cpp.Llama(str(path), n_ctx=64, n_threads=1, verbose=False)
-    llama.eval([0, 5])
-
-
-def _onnxruntime(folder: Path) -> None:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
-
-
-def _tokenizers(folder: Path) -> None:
-    from tokenizers import Tokenizer
-
-    Tokenizer.from_file(str(folder / "tokenizer.json")).encode("한국의 수도는 Seoul, 2026!")
-
-
-def _genai(folder: Path) -> None:
-    import onnxruntime_genai
-
-    onnxruntime_genai.Model(str(folder))
-
-
-def _safetensors(path: Path) -> None:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:
-        for name in file.keys():  # noqa: SIM118
-            file.get_tensor(name)
-
-
-OPENERS: dict[str, dict[str, Callable[[Path], Any]]] = {
-    "gguf": {"gguf-py": _gguf_py, "llama-cpp-python": _llama_cpp, "midm-mini load, GGUF": _midm},
-    "onnx": {"onnxruntime": _onnxruntime, "midm-mini load, ONNX": _midm},
-    "tokenizer.json": {"tokenizers": _tokenizers, "midm-mini load, tokenizer": _midm},
-    "genai_config.json": {"onnxruntime-genai": _genai, "midm-mini load, genai_config": _midm},
-    "safetensors": {"safetensors": _safetensors},
-}
+                tallies.setdefault(who, Counter())[_openers.ended(attempt, path)] += 1
 
 
 if __name__ == "__main__":

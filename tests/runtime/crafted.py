@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from midm_mini.format import CHAT_TEMPLATE, CONTROL_TOKENS
+from midm_mini.headers import llama
+from midm_mini.headers.safetensors import check as check_safetensors
 from midm_mini.headers.tokenizer import LETTERS, LLAMA3
+from midm_mini.headers.tokenizer import check as check_tokenizer
 
 EMBED, HEADS, GROUPS, WIDTH, FFN, LAYERS = 32, 4, 2, 32, 64, 2
 TOKENS = [*CONTROL_TOKENS, *sorted(LETTERS), "ab"]  # bytes and one merge
@@ -155,6 +158,34 @@ def graph() -> Any:
 
 
 HEAD = [("B", 2, [ROWS, 1, 16], 16 * ROWS), ("scales", 1, [ROWS], 4 * ROWS)]
+
+
+def large_gguf() -> bytes:
+    """As many tokens and merges as are allowed; refused for a vocabulary size that is not theirs."""
+    keys = metadata() | {"tokenizer.ggml.merges": texts(["a b"] * 700_000)}
+    return gguf(keys | {"tokenizer.ggml.tokens": texts([f"{n:x}" for n in range(700_000)])}, tensors())
+
+
+def large_safetensors() -> bytes:
+    """As many tensors as are allowed, of long names; refused for its last bytes."""
+    starts = range(0, 16 * 16_384, 16)
+    rows = {f"{'x' * 200}{n}": {"dtype": "F32", "shape": [4], "data_offsets": [n, n + 16]} for n in starts}
+    return safetensors(rows, b"\0" * (16 * 16_384 - 4))
+
+
+def large_tokenizer() -> bytes:
+    """Near the limits of what json may build, in wide letters; refused for its last merge."""
+    said = tokenizer()
+    said["model"]["merges"] = [["a", "b"]] * 650_000 + [["a", "c"]]
+    said["model"]["vocab"] |= {"😀" * 9 + str(n): ROWS + n for n in range(100_000)}
+    return json.dumps(said, ensure_ascii=False).encode()
+
+
+LARGEST: dict[str, tuple[Callable[[Path], Any], Callable[[], bytes]]] = {  # file → its check, its bytes
+    "x.gguf": (llama.check, large_gguf),
+    "x.safetensors": (check_safetensors, large_safetensors),
+    "tokenizer.json": (check_tokenizer, large_tokenizer),
+}
 
 
 def folder(place: Path, *, plain: bool = False, **edits: Callable[[Any], Any]) -> Path:

@@ -116,8 +116,9 @@ class OnnxBackend:
     def _next(self, ids: Sequence[int]) -> np.ndarray:
         """float32 [V] for the token after `ids`, which the cache then ends with."""
         if self._genai:
-            self._generator.append_tokens(np.array(ids, np.int32))
-            scores = self._generator.get_logits()[0, -1].astype(np.float32, copy=False)
+            with _naming(self._path):
+                self._generator.append_tokens(np.array(ids, np.int32))
+                scores = self._generator.get_logits()[0, -1].astype(np.float32, copy=False)
         else:
             scores = self._run(ids)[-1]
         self._cached += ids
@@ -133,7 +134,8 @@ class OnnxBackend:
         } | self._past
         feed = {entry.name: feed[entry.name] for entry in self._session.get_inputs()}
         names = [entry.name.replace("present", "past_key_values", 1) for entry in self._session.get_outputs()]
-        found = dict(zip(names, self._session.run(None, feed), strict=True))
+        with _naming(self._graph):  # a config that contradicts the graph shows only here
+            found = dict(zip(names, self._session.run(None, feed), strict=True))
         scores = found.pop("logits")[0].astype(np.float32, copy=False)
         self._past = found
         return scores

@@ -85,7 +85,9 @@ def _hugging(folder: Path) -> tuple[Suspect, dict[str, Any]]:
     heads = suspect.whole(said.get("num_attention_heads"), "num_attention_heads", 1, 1_024)
     width = suspect.whole(said.get("hidden_size"), "hidden_size", 1, 65_536)
     _check_ids(suspect, said)
-    return suspect, said | {"head_size": said["head_size"] or width // heads, "filename": "model.onnx"}
+    inner = sorted(folder.glob("onnx/*.onnx"))  # as transformers.js lays it out
+    graph = inner[0].relative_to(folder) if inner else "model.onnx"
+    return suspect, said | {"head_size": said["head_size"] or width // heads, "filename": graph}
 
 
 def _check_ids(suspect: Suspect, said: dict[str, Any]) -> None:
