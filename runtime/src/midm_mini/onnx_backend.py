@@ -35,7 +35,7 @@ class OnnxBackend:
             trained = config.get("context_length") or config["max_position_embeddings"]
             self.vocab_size: int = config["vocab_size"]
             self.details = {"model": config.get("type") or config["model_type"], "tokenizer": "tokenizer.json"}
-            self._graph = path / decoder.get("filename", "model.onnx")
+            self._graph = next(path.glob("onnx/*.onnx"), path / decoder.get("filename", "model.onnx"))
             self._head = decoder.get("head_size") or config.get("head_dim")
             self._head = self._head or config["hidden_size"] // config["num_attention_heads"]
         self.context = pick_context(context, trained=trained)
