@@ -23,8 +23,8 @@ def make(parent: Parent, card: Card, precision: str, out: Path) -> dict[str, Any
     with tempfile.TemporaryDirectory() as folder:
         notes = onnx.make(parent, card, precision, Path(folder))
         _adapt(Path(folder, "model.onnx"), out / "onnx" / file, parent)
-    special = {"bos_token_id": parent.ids[BOS], "pad_token_id": parent.ids[PAD]}
-    special |= {"eos_token_id": sorted(parent.stops.values())}
+    special: dict[str, Any] = {"bos_token_id": parent.ids[BOS], "pad_token_id": parent.ids[PAD]}
+    special["eos_token_id"] = sorted(parent.stops.values())
     shape = {"head_dim": parent.head_dim, "rope_theta": parent.rope_theta}
     config = parent.config | shape | special | {"transformers.js_config": {"dtype": dtype}}
     checkpoint.write_json(out / "config.json", config)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import midm_mini
 import pytest
-from midm_mini.format import EOT, render_chat
+from midm_mini.format import EOT, PAD, render_chat
 from tokenizers import Tokenizer
 
 from export import checkpoint, gguf, web
@@ -19,7 +20,8 @@ from tests.export.parents import sentences
 from tests.runtime.test_format import CALLS, CONTENTS, LONG_CHAT, TOOLS
 
 PAGE = Path(__file__).parents[2] / "apps" / "browser"
-QUESTIONS = ["한국의 수도는 어디야?", "둘째 질문: two #@이름@# 👩‍🚀", f"{EOT} 끝"]
+QUESTIONS = ["한국의 수도는 어디야?", "둘째 질문: two #@이름@# 👩‍🚀", f"{EOT}{PAD} 끝"]
+CONTROL = re.compile(r"<(?=\||pad>)")  # what the page breaks in the text of people
 pytestmark = pytest.mark.slow
 
 
@@ -85,12 +87,12 @@ def test_with_the_network_cut_the_page_writes_the_tokens_of_the_wheel(site, url:
     messages = []
     with midm_mini.load(site["model"], threads=1) as model:
         for question, answer in zip(QUESTIONS, seen["answers"], strict=True):
-            messages.append({"role": "user", "content": question.replace("<|", "< |")})
+            messages.append({"role": "user", "content": CONTROL.sub("< ", question)})
             pieces = list(model.chat(messages, max_tokens=200))
             text = "".join(piece.text for piece in pieces)
             assert answer["tokens"].split() == [str(piece.token) for piece in pieces]
             assert answer["text"].startswith(text)
-            messages.append({"role": "assistant", "content": answer["text"].replace("<|", "< |")})
+            messages.append({"role": "assistant", "content": CONTROL.sub("< ", answer["text"])})
 
 
 def test_only_files_of_the_page_are_served(url: str) -> None:
