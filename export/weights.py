@@ -58,13 +58,19 @@ def distances(bundle: Path, parent: Parent) -> Iterator[Distance]:
         if name not in held:
             yield Distance(name, float("inf"), 0)
             continue
-        least, worst = 1e-3 * float(np.sqrt(np.mean(weight[:ROWS] ** 2))), 0.0
+        least, worst = 1e-3 * float(_size(weight[:ROWS]).mean()), 0.0
         for start in range(0, len(weight), ROWS):
             block = weight[start : start + ROWS]
             away = held[name].rows(slice(start, start + len(block))) - block
-            size = np.maximum(np.sqrt(np.mean(block**2, -1)), least)
-            worst = max(worst, float((np.sqrt(np.mean(away**2, -1)) / size).max(initial=0)))
+            worst = float(np.maximum(worst, (_size(away) / np.maximum(_size(block), least)).max()))  # NaN stays NaN
         yield Distance(name, worst, ALLOWED[held[name].bits])
+
+
+def _size(rows: "np.ndarray") -> "np.ndarray":
+    """Root mean square of each row."""
+    import numpy as np
+
+    return np.sqrt(np.mean(np.square(rows, dtype=np.float64), -1))
 
 
 def _of_gguf(bundle: Path, parent: Parent) -> dict[str, Stored]:

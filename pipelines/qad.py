@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from export import grid
 from pipelines._journal import Journal
@@ -38,16 +38,15 @@ def main(
     packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
     blend = Blend(Conversations(rows, params.seed, "qad"), packed, params.replay)
     windows = calibration(tokens, windows=params.calibration_windows, context=params.context, seed=params.seed)
-    student, plain = (
-        checkpoints.load(model).to(kernels.device()),
-        {"divergence": "forward_kl", "temperature": 1.0, "ce_weight": 0.0},
-    )
-    from_itself = Distillation(checkpoints.load(model), student, **plain)  # type: ignore[arg-type]
+    student = checkpoints.load(model)
+    student.to(kernels.device())  # type: ignore[arg-type]
+    plain: dict[str, Any] = {"divergence": "forward_kl", "temperature": 1.0, "ce_weight": 0.0}
+    from_itself = Distillation(checkpoints.load(model), student, **plain)
     on_grid = OnGrid(from_itself, student, windows, head_bits=params.head_bits)
 
     def settle(trained: "LlamaForCausalLM") -> dict[str, float]:
         on_grid.settle(trained)  # here, so that what is judged and saved is what will be exported
-        held_out = {"context": params.context, "windows": Probe.WINDOWS, "objective": from_itself}
+        held_out: dict[str, Any] = {"context": params.context, "windows": Probe.WINDOWS, "objective": from_itself}
         kl = {f"kl_{lang}": validation_loss(trained, tokens, f"validation_{lang}", **held_out) for lang in ("ko", "en")}
         return {"bits_per_weight": round(on_grid.bits_per_weight, 3)} | {key: round(x, 5) for key, x in kl.items()}
 

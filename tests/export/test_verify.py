@@ -11,7 +11,7 @@ import pytest
 from midm_mini import MidmError
 from midm_mini.format import render_chat
 
-from export import checkpoint, gguf, verify
+from export import checkpoint, gguf, verify, weights
 from models import reference
 from tests.export.parents import CARD, sentences
 
@@ -77,6 +77,7 @@ WORDS = {
     "control tokens as plain text": "kinds of tokens: from place 0",
     "no end of turn": "end of turn: the artifact says None",
     "one weight is not a number": "cannot hold",
+    "output scaled": "is outside",
 }
 
 
@@ -117,23 +118,26 @@ WRONG_WEIGHTS = {
 def test_one_wrong_tensor_is_refused(
     parent: checkpoint.Parent, card: gguf.Card, truth: Any, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = dict(checkpoint.tensors(parent))
-    WRONG_WEIGHTS[fault](weights)
-    monkeypatch.setattr(checkpoint, "tensors", lambda _: iter(weights.items()))
+    held = dict(checkpoint.tensors(parent))
+    WRONG_WEIGHTS[fault](held)
     with pytest.raises(ValueError) as caught:
-        gguf.make(parent, card, "F32", tmp_path)
+        with monkeypatch.context() as exporting:
+            exporting.setattr(checkpoint, "tensors", lambda _: iter(held.items()))
+            gguf.make(parent, card, "F32", tmp_path)
         gate(tmp_path, parent, truth)
     assert WORDS.get(fault, "a row is off by") in str(caught.value)
 
 
-def test_unpermuted_heads_are_refused(
+def test_unpermuted_heads_are_refused_and_by_their_logits_alone_too(
     parent: checkpoint.Parent, card: gguf.Card, truth: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gguf, "_as_llama_cpp", lambda name, weight, parent: weight)
-    gguf.make(parent, card, "F32", tmp_path)
-    with pytest.raises(
-        verify.ArtifactRefused, match=r"q_proj.weight: a row is off by 1\.\d of its size, its bits allow 1e-06"
-    ):
+    with monkeypatch.context() as exporting:
+        exporting.setattr(gguf, "_as_llama_cpp", lambda name, weight, parent: weight)
+        gguf.make(parent, card, "F32", tmp_path)
+    with pytest.raises(verify.ArtifactRefused, match=r"q_proj.weight: a row is off by 1\.\d of its size"):
+        gate(tmp_path, parent, truth)
+    monkeypatch.setattr(weights, "distances", lambda bundle, parent: iter(()))
+    with pytest.raises(verify.ArtifactRefused, match=r"mean_kl=0\.\d.* is outside"):
         gate(tmp_path, parent, truth)
 
 
