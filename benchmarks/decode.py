@@ -172,12 +172,12 @@ def build(work: Path, layers: int) -> None:
         (work / "draft").rename(work / "hf")
     parent = checkpoint.read(work / "hf")
     card = gguf.Card("midm-mini-random", "base", "v0.1", "mit", ("ko", "en"), "none")
-    whole = work / "whole.gguf"
+    whole, blocks = work / "whole.gguf", onnx.Blocks(32, symmetric=False)
     makers: dict[str, Callable[[Path], object]] = {
         "gguf-q8_0": lambda out: gguf.quantize(whole, out / "model.gguf", "Q8_0"),
         "gguf-q4_0": lambda out: gguf.quantize(whole, out / "model.gguf", "Q4_0"),
-        "onnx-int8": lambda out: onnx.make(parent, card, "int8", out),
-        "onnx-int4": lambda out: onnx.make(parent, card, "int4", out),
+        "onnx-int8": lambda out: onnx.make(parent, card, "int8", out, blocks=blocks),
+        "onnx-int4": lambda out: onnx.make(parent, card, "int4", out, blocks=blocks),
     }
     missing = [name for name in makers if not (work / name).is_dir()]
     if any(name.startswith("gguf") for name in missing):

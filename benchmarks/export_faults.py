@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,13 +33,14 @@ GOAL = ">= 59 of every 60 faults refused, none of >= 20 clean exports, < 60 s on
 TIGHT = {"mean_kl": 1e-6, "tail_kl": 1e-5, "logit_gap": 0.01, "top1": 0.99, "greedy": 0.97}  # float32
 HALF = {"mean_kl": 1e-4, "tail_kl": 1e-3, "logit_gap": 0.1, "top1": 0.98, "greedy": 0.95}  # float16
 LOOSE = {"mean_kl": 0.2, "tail_kl": 0.6, "logit_gap": 6.0, "top1": 0.3, "greedy": 0.25}  # 4 bits: logits are flat
+COARSE = {"mean_kl": 0.5, "tail_kl": 2.0, "logit_gap": 8.0, "top1": 0.3, "greedy": 0.2}  # the same, of tied rows
 EIGHT = {"mean_kl": 0.02, "tail_kl": 0.2, "logit_gap": 1.0, "top1": 0.85, "greedy": 0.8}  # 8 bits
 MAKERS: dict[str, tuple[Callable[..., Any], str, dict[str, float]]] = {
     "gguf": (gguf.make, "F32", TIGHT),
     "gguf-f16": (gguf.make, "F16", HALF),
     "gguf-q8_0": (gguf.make, "Q8_0", EIGHT),
     "gguf-q4_k_m": (gguf.make, "Q4_K_M", LOOSE),
-    "genai": (onnx.make, "int4", LOOSE),
+    "genai": (partial(onnx.make, blocks=onnx.Blocks(32, symmetric=False)), "int4", COARSE),
     "optimum": (optimum_box.make, "fp32", TIGHT),
 }
 PARENTS = {  # by seed and shape: dtypes, tied and not, with and without grouped heads

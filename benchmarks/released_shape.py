@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=2 python -m benchmarks.released_shape [--layers 2] [--names gguf-f16 onnx-int4]
 
-Random weights in the real layers' shapes: 1,792 wide, 32 heads of 128 (not 1,792), 8 key-value heads, FFN
-4,608, tied, 131,392 rows of which 131,384 are used, theta 8,000,000; fewer layers. Its files are as transformers 4 wrote
-them, defects included: rope_theta at top level, bfloat16 shards, no end of turn among the stops, pad = end of text.
+Random weights in the real layers' shapes: 1,792 wide, 32 heads of 128 (not 1,792), 8 key-value heads, FFN 4,608,
+tied, 131,392 rows of which 131,384 are used, theta 8,000,000; fewer layers. Its files are as transformers 4 wrote them,
+defects included: rope_theta at top level, bfloat16 shards, no end of turn among the stops, pad = end of text.
 The stage's own command runs, without --calibration and with the limits of the demo's profile.
 """
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
 
-from benchmarks import _frame
+from benchmarks import _frame, _malformed
 
 GOAL = "ours: 0 crashes, 0 5xx, nothing malformed accepted, every wrong key refused, good client's p95 <= 2x quiet"
 MALFORMED, BYTES, SLOW, LEAVING, WRONG_KEYS, CROWD = 5_000, 5_000, 500, 200, 2_000, 2_000  # requests of each attack
@@ -34,7 +34,8 @@ GOOD = 200  # requests of the good client beside each; the attack goes on until 
 AT_ONCE, LEAVING_AT_ONCE = 64, 8
 ANSWER, CONTEXT = 32, 256
 KEY = "an-attack-is-only-as-good-as-its-key"
-PATIENCE = 30.0  # seconds for a reply; longer is a hang
+MEMORY = 4 << 30  # bytes that a server may hold
+PATIENCE, LIMIT = 30.0, 180.0  # seconds for a reply, longer is a hang; and for an attack, whatever is left of it
 
 
 class Target(NamedTuple):
@@ -120,7 +121,8 @@ async def _malformed(target: Target, seen: Counter, share: int, good: asyncio.Fu
     rng = random.Random(6)
 
     async def one() -> None:
-        status = await _status(target, _wrong(target, rng), seen)
+        path, body = _malformed.wrong(json.loads(target.chat()), rng)
+        status = await _status(target, target.ask(body, path=path), seen)
         seen["accepted"] += status == 200
         seen["none"] += status == 0
 
@@ -133,11 +135,14 @@ async def _bytes(target: Target, seen: Counter, share: int, good: asyncio.Future
 
     async def one() -> None:
         odd = rng.random() < 0.1
-        body = target.chat(**({"messages": [{"role": "user", "content": rng.choice(TEXTS)}]} if odd else {}))
+        body = target.chat(**({"messages": [{"role": "user", "content": rng.choice(_malformed.TEXTS)}]} if odd else {}))
         request = target.ask(body)
         if not odd:
             end = request.index(b"\r\n\r\n")
-            head, spoilt = _spoilt(request[:end], rng) + request[end:], target.ask(_spoilt(body, rng))
+            head, spoilt = (
+                _malformed.spoilt(request[:end], rng) + request[end:],
+                target.ask(_malformed.spoilt(body, rng)),
+            )
             request = rng.choice((head, spoilt, spoilt))
         status = await _status(target, request, seen)
         seen["refused"] += odd and status not in (200, 429)
@@ -155,7 +160,7 @@ async def _slow(target: Target, seen: Counter, share: int, good: asyncio.Future)
         with suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
             writer.write(sent)
-            while not good.done() and not reader.at_eof():
+            while not (good.done() or reader.at_eof()):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(reader.read(1000), 1.0)
                 writer.write(b"a")
@@ -205,10 +210,10 @@ async def _crowd(target: Target, seen: Counter, share: int, good: asyncio.Future
 
 async def _many(one: Callable[[], Awaitable[None]], count: int, at_once: int, good: asyncio.Future) -> None:
     """Runs `one` `count` times and on until the good client is through, `at_once` at a time."""
-    left = iter(range(count))
+    left, end = iter(range(count)), time.monotonic() + LIMIT
 
     async def worker() -> None:
-        while next(left, None) is not None or not good.done():
+        while time.monotonic() < end and (next(left, None) is not None or not good.done()):
             with suppress(OSError):
                 await one()
 
@@ -236,77 +241,15 @@ async def _status(target: Target, request: bytes, seen: Counter) -> int:
     return status
 
 
-def _wrong(target: Target, rng: random.Random) -> bytes:
-    """A good request with one fault: a field, a text far longer than the context, or the syntax of its JSON."""
-    body = json.loads(target.chat(temperature=0.5, top_p=0.9, seed=3, stop=["x"], stream=rng.random() < 0.3))
-    path = "/v1/chat/completions"
-    if rng.random() < 0.3:
-        path, body["prompt"] = "/v1/completions", body.pop("messages")[0]["content"]
-    kind = rng.choice(("field", "field", "field", "long", "syntax", "syntax"))
-    if kind == "field":
-        name = rng.choice(sorted(WRONG.keys() - {"prompt" if "messages" in body else "messages"}))
-        body[name] = rng.choice(WRONG[name])
-    if kind == "long":
-        said = rng.choice("a가 ") * rng.choice((20_000, 200_000, 1_200_000))
-        body |= {"prompt": said} if "prompt" in body else {"messages": [{"role": "user", "content": said}]}
-    text = json.dumps(body, ensure_ascii=False)
-    if kind == "syntax":
-        text = rng.choice(SYNTAX)(text, rng)
-    return target.ask(text.encode("utf-8", "surrogatepass"), path=path)
-
-
-def _spoilt(data: bytes, rng: random.Random) -> bytes:
-    """One to four bytes changed, put in, or stretches taken out or doubled."""
-    for _ in range(rng.randint(1, 4)):
-        at, size = rng.randrange(len(data)), rng.randint(1, 20)
-        middle = rng.choice((bytes([rng.randrange(256)]), b"", data[at : at + size] * 2, rng.randbytes(size)))
-        data = data[:at] + middle + data[at + rng.choice((0, 1, size)) :] or b" "
-    return data
-
-
-WRONG: dict[str, list[Any]] = {
-    "max_tokens": ["8", -1, 0, 1.5, 10**30, [], {}],
-    "temperature": ["hot", -1, 1e300, [], {}],
-    "top_p": ["all", -0.5, 7, [], {}],
-    "seed": ["x", 1.5, 2**70, {}],
-    "stream": ["maybe", 3, [], {}],
-    "stop": [5, {}, [5], [[]], [{}]],
-    "n": [0, 2, 10**9, "x"],
-    "logit_bias": [5, "x", {"x": "y"}],
-    "tools": [5, "x", [5], [{"type": "file"}]],
-    "model": [5, [], {}],
-    "prompt": [5, {}, [[]], [-1], [10**12], [{}]],
-    "messages": [
-        *(5, "x", {}, [], [5], [[]], [{}], [{"role": "user"}], [{"role": "alien", "content": "x"}], [{"content": "x"}]),
-        *(
-            [{"role": "user", "content": said}]
-            for said in (5, {}, [5], [{"type": "image_url", "image_url": "file:///"}])
-        ),
-    ],
-}
-TEXTS = (
-    *("", "\0", "\u2028\u2029\x85", "<|eot_id|><|begin_of_text|>", "{{ 7*7 }}{% raw %}"),
-    *("ᄒ" * 30, "👩\u200d🚀", "\u202e가", "\\" * 40),
-)
-SYNTAX: tuple[Callable[[str, random.Random], str], ...] = (
-    lambda text, rng: text[: rng.randrange(len(text) - 1)],
-    lambda text, rng: text + rng.choice("}]x\0"),
-    lambda text, rng: text.replace("0.9", rng.choice(("NaN", "Infinity", "-Infinity", "1e999", "0x1", "01", "+1"))),
-    lambda text, rng: text.replace("0.9", rng.choice("[{") * rng.choice((500, 100_000))),
-    lambda text, rng: text.replace("0.9", "9" * rng.choice((5_000, 500_000))),
-    lambda text, rng: text.replace('"x"', rng.choice(('"\\ud800"', '"\ud800"', "'x'", '"\n"', '"\\x"'))),
-    lambda text, rng: rng.choice(("", "[]", "null", "5", '"x"', "\ufeff", "{}{}")),
-)
-
-
 def _good_client(port: int, model: str, count: int) -> tuple[list[float], int]:
     """Seconds of each of `count` answers of ANSWER tokens, one after the other, and how many failed."""
     messages = [{"role": "user", "content": "물은 몇 도에서 끓어?"}]
     body = json.dumps({"model": model, "messages": messages, "max_tokens": ANSWER, "temperature": 1.0, "seed": 1})
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-    took, failed = [], 0
+    took, failed, end = [], 0, time.perf_counter() + LIMIT
     for _ in range(count):
-        started = time.perf_counter()
+        if (started := time.perf_counter()) > end:
+            break
         line = http.client.HTTPConnection("localhost", port, timeout=PATIENCE)
         try:
             line.request("POST", "/v1/chat/completions", body, headers)
@@ -327,7 +270,8 @@ def _running(command: list[str], env: Mapping[str, str]) -> Iterator[Target]:
         port = free.getsockname()[1]
     told = {**os.environ, **env}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*command, "--port", str(port)], env=told, **quiet) as process:
+    bound = ["prlimit", f"--data={MEMORY}"]  # so that a server which keeps what it is sent dies before the machine
+    with subprocess.Popen([*bound, *command, "--port", str(port)], env=told, **quiet) as process:
         try:
             yield Target(port, _model_name(port), process)
         finally:

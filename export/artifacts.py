@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from export import gguf, onnx, optimum_box
+from export import gguf, onnx, optimum_box, web
 from export.checkpoint import Parent
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ SETTINGS = {
     "onnx-int4": Setting(onnx.make, "int4", "blocks"),
     "onnx-grid": Setting(onnx.make, "grid", "blocks"),
     "onnx-optimum": Setting(optimum_box.make, "fp32"),
+    "onnx-web-int4": Setting(web.make, "int4", "blocks"),
 }
 
 

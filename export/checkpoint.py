@@ -209,8 +209,8 @@ def _homes(folder: Path) -> dict[str, Any]:
             file = safe_open(path, framework="numpy")
         except (MidmError, SafetensorError) as error:
             raise CheckpointError(f"{path}: {error}; save the model again") from None
-        names = {name for name in file.keys() if not name.endswith("rotary_emb.inv_freq")}  # noqa: SIM118 (no dict)
-        if twice := sorted(names & set(homes)):
+        names = [name for name in file.keys() if not name.endswith("rotary_emb.inv_freq")]  # noqa: SIM118 (no dict)
+        if twice := [name for name in names if name in homes]:
             raise CheckpointError(f"{path}: {twice[0]} stands in another file too; remove the stale one")
         homes |= dict.fromkeys(names, file)
     return homes

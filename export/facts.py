@@ -46,6 +46,12 @@ GENAI_KEYS = {  # of genai_config.json's decoder
     "key-value heads": "num_key_value_heads",
     "width of a head": "head_size",
 }
+GRAPH_KEYS = {  # of its attention nodes
+    "heads that attend": "num_heads",
+    "heads attended to": "kv_num_heads",
+    "attention scale": "scale",
+    "neighbours rotated together": "rotary_interleaved",
+}
 ONNX_KEYS = {  # of config.json
     "vocabulary": "vocab_size",
     "context": "max_position_embeddings",
@@ -119,8 +125,23 @@ def _of_genai(bundle: Path, texts: Sequence[str], chats: Sequence[Chat]) -> Fact
     said = {word: model["decoder"].get(key) for word, key in GENAI_KEYS.items()}
     said |= {"architecture": model["type"], "vocabulary": model["vocab_size"], "context": model["context_length"]}
     said |= {"BOS": model["bos_token_id"], "search": settings["search"], "tokenizer": _tokenizer(bundle)}
+    said |= _of_graph(bundle / "model.onnx")
     stops = sorted(map(int, tokenizer.eos_token_ids))
     return Facts(_template(bundle), stops, int(tokenizer.pad_token_id), ids, shown, said)
+
+
+def _of_graph(file: Path) -> dict[str, Any]:
+    """What the nodes of genai's graph say, where all of a kind say the same, else all that is said."""
+    import onnx
+
+    graph, found = onnx.load(file, load_external_data=False).graph, dict[str, set[float]]()
+    for node in graph.node:
+        for row in node.attribute:
+            found.setdefault(f"{node.op_type}.{row.name}", set()).add(row.f or row.i)
+    epsilons = found["SkipSimplifiedLayerNormalization.epsilon"] | found["SimplifiedLayerNormalization.epsilon"]
+    heads = {word: found.get(f"GroupQueryAttention.{key}", set()) for word, key in GRAPH_KEYS.items()}
+    said = {"norm epsilon": epsilons} | heads
+    return {word: next(iter(values)) if len(values) == 1 else sorted(values) for word, values in said.items()}
 
 
 def _of_onnx(bundle: Path, texts: Sequence[str], chats: Sequence[Chat]) -> Facts:

@@ -1,5 +1,6 @@
 """Knows the shared grid: matrices that are scale · level in blocks of 32, as the qad stage leaves them."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from export.checkpoint import CheckpointError, Parent
 if TYPE_CHECKING:
     import numpy as np
 
-SCALES = "grid.safetensors"  # beside the weights: each matrix's scales, float16 [rows, blocks]; as metadata, its bits
+SCALES = "grid.safetensors"  # beside the weights: float16 scales [rows, blocks] of each matrix; as metadata, its bits
 BLOCK = 32
 
 
@@ -43,7 +44,7 @@ def read(parent: Parent) -> Grid:
     file = parent.folder / SCALES
     try:
         with safe_open(file, framework="numpy") as stored:
-            bits = {name: int(text) for name, text in (stored.metadata() or {}).items() if name in parent.shapes}
+            bits = json.loads((stored.metadata() or {})["bits"])
             return Grid(file, bits, {name: stored.get_tensor(name) for name in bits})
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file}: {error}; give --model the folder of the qad stage") from None
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{file}: no grid ({error}); give --model the folder of the qad stage") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from midm_mini.format import BOS, CHAT_TEMPLATE, EOT, PII_PLACEHOLDERS, artifact_format, render_chat
 
-from export import facts
+from export import facts, weights
 from export.checkpoint import Parent
 from export.gguf import PRE_TYPES, Card
 from export.texts import CHATS, HARD_TEXTS
@@ -77,6 +77,11 @@ def verify(
         _same(f"token ids of {text[:40]!r} by its own library", theirs, given)
     for chat, shown in zip(chats, found.chats, strict=True):
         _same("chat by its own library", shown, render_chat(chat.messages, chat.tools))
+    for name, error, allowed in weights.distances(bundle, parent):
+        if not error <= allowed:
+            raise ArtifactRefused(
+                f"{name}: a row is off by {error:.2g} of its size, its bits allow {allowed}; export again"
+            )
     with midm_mini.load(bundle, threads=1 if parent.parameters < SMALL else None) as artifact:
         _same("vocabulary by midm_mini", [artifact.vocab_size, artifact.bos], [parent.config["vocab_size"], parent.bos])
         for text, given in zip(strings, ids, strict=True):
@@ -120,6 +125,8 @@ def _expected(parent: Parent, card: Card) -> dict[str, Any]:
         **dict.fromkeys(("width of a head", "width of a value", "rotated width"), parent.head_dim),
         **{"rope base": parent.rope_theta, "norm epsilon": config["rms_norm_eps"], "BOS": parent.bos},
         **{"EOS": stops[0], "end of turn": stops[-1] if len(stops) > 1 else None},
+        **{"heads that attend": config["num_attention_heads"], "heads attended to": config["num_key_value_heads"]},
+        **{"attention scale": parent.head_dim**-0.5, "neighbours rotated together": 0},
         "pre-tokenizer": PRE_TYPES[bool(parent.tokenizer["model"].get("ignore_merges"))],
         "BOS before every text": parent.adds_bos,
         "tokens": [texts.get(row, f"[PAD{row}]") for row in range(rows)],

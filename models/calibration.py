@@ -3,7 +3,7 @@
 Shapes: B examples, T positions, D hidden, F FFN channels, H query heads, L layers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,17 +61,30 @@ def importance(model: "LlamaForCausalLM", batches: "Batches") -> dict[str, "torc
 def input_squares(folder: Path, windows: Sequence[list[int]]) -> dict[str, "np.ndarray"]:
     """Mean square of each input column of every matrix of a model over windows of ids: name → float32 [columns].
 
-    The diagonal of the Hessian of each layer's output, which llama.cpp calls an importance matrix: it weighs rounding
-    errors. Tied rows are weighed as the head that they also are. No windows give no matrices.
+    llama.cpp calls it an importance matrix: it weighs rounding errors. No windows give no matrices.
     """
     import torch
 
     model = checkpoints.load(folder).to(kernels.device()).eval()  # type: ignore[arg-type]
+    batches = [torch.tensor([ids]) for ids in windows]
+    means = input_means(model, batches, lambda rows_NC: rows_NC.double().square().sum(0))
+    return {name: mean.float().cpu().numpy() for name, mean in means.items()}
+
+
+def input_means(
+    model: "LlamaForCausalLM", batches: "Batches", measure: Callable[["torch.Tensor"], "torch.Tensor"]
+) -> dict[str, "torch.Tensor"]:
+    """`measure` of each matrix's inputs [N, columns], a sum over them, per position, by the matrix's name.
+
+    Tied rows are measured as the head that they also are.
+    """
+    import torch
+
     head = "model.embed_tokens" if model.config.tie_word_embeddings else "lm_head"
     sums: dict[str, Any] = {}
 
     def add(name: str, input_BTC: "torch.Tensor") -> None:
-        sums[name] = sums.get(name, 0) + input_BTC.double().square().sum((0, 1))
+        sums[name] = sums.get(name, 0) + measure(input_BTC.flatten(0, 1))
 
     hooks: list[Any] = [model.model.norm.register_forward_hook(lambda _m, _i, out: add(f"{head}.weight", out))]
     for name, module in model.model.layers.named_modules(prefix="model.layers"):
@@ -79,8 +92,9 @@ def input_squares(folder: Path, windows: Sequence[list[int]]) -> dict[str, "np.n
             key = f"{name}.weight"
             hooks.append(module.register_forward_pre_hook(lambda _m, given, key=key: add(key, given[0])))
     with _hooked(hooks):
-        _run(model, [torch.tensor([ids]) for ids in windows])
-    return {name: (total / sum(map(len, windows))).float().cpu().numpy() for name, total in sums.items()}
+        _run(model, batches)
+    positions = sum(ids_BT.numel() for ids_BT in batches)
+    return {name: total / positions for name, total in sums.items()}
 
 
 def influence(model: "LlamaForCausalLM", batches: "Batches") -> list[float]:

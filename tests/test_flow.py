@@ -46,6 +46,7 @@ TRAINING = {
     "distill": {"teacher": "@extend", "student": "@prune", "tokens": "@tokenize"},
     "sft": {"student": "@distill", "dialogues": "@synthesize", "tokens": "@tokenize"},
     "dpo": {"student": "@sft", "preferences": "@synthesize", "tokens": "@tokenize"},
+    "qad": {"model": "@dpo", "dialogues": "@synthesize", "tokens": "@tokenize"},
 }
 
 

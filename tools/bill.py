@@ -27,8 +27,8 @@ def flops(stage: str, params: dict[str, Any], shapes: dict[str, Shape]) -> float
 
 
 def frozen_of(stage: str, shapes: dict[str, Shape]) -> Shape | None:
-    """What stands beside the trained model: Base as the teacher, or the model itself as reference or teacher."""
-    return {"distill": shapes.get("extend"), "dpo": shapes.get("dpo"), "qad": shapes.get("qad")}.get(stage)
+    """What stands beside the trained model: Base as the teacher, the model itself as reference or teacher."""
+    return {"distill": shapes.get("extend"), "dpo": shapes.get("dpo"), "qad": shapes.get("dpo")}.get(stage)
 
 
 def muon_flops(shape: Shape, own: dict[str, Any]) -> float:

@@ -8,7 +8,7 @@ const page = await browser.newPage({ viewport: { width: 900, height: 480 } });
 const seen = { requests: [], answers: [] };
 page.on("request", (request) => seen.requests.push(request.url()));
 const failed = new Promise((_, reject) => page.on("pageerror", reject));
-const ready = () => Promise.race([failed, page.waitForSelector("form > button:first-of-type:enabled", { timeout: 120_000 })]);
+const ready = () => Promise.race([failed, page.waitForSelector("fieldset:enabled", { timeout: 120_000 })]);
 await page.goto(url);
 await ready();
 await page.context().setOffline(true);
@@ -18,7 +18,7 @@ for (const question of questions) {
     continue;
   }
   await page.fill("#question", question);
-  await page.click("form > button");
+  await page.press("#question", "Enter");
   await ready();
   const answer = page.locator(".assistant").last();
   seen.answers.push({ question, text: await answer.textContent(), tokens: await answer.getAttribute("data-tokens") });

@@ -2,8 +2,8 @@
 import { AutoModelForCausalLM, AutoTokenizer, TextStreamer, env } from "@huggingface/transformers";
 
 const MAX_TOKENS = 200;
-const NAMES = ["#state", "#turns", "form", "#question", "button", "#forget"];
-const [state, turns, form, question, button, forget] = NAMES.map((name) => document.querySelector(name));
+const NAMES = ["#state", "#turns", "form", "fieldset", "#question", "#forget"];
+const [state, turns, form, controls, question, forget] = NAMES.map((name) => document.querySelector(name));
 
 for (const kind of ["error", "unhandledrejection"]) {
   addEventListener(kind, (event) => (state.textContent = `error: ${event.message ?? event.reason}`));
@@ -19,18 +19,23 @@ const tokenizer = await AutoTokenizer.from_pretrained("mini");
 const model = await AutoModelForCausalLM.from_pretrained("mini", { device: "wasm" }); // its config.json says which dtype
 const messages = [];
 state.textContent = `준비됨 · ready after ${((performance.now() - started) / 1000).toFixed(1)} s`;
-button.disabled = false;
+controls.disabled = false;
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  button.disabled = true;
+  controls.disabled = true;
   messages.push({ role: "user", content: asText(question.value) });
   show("user", question.value);
-  const answer = show("assistant", "");
   question.value = "";
-  const reply = await write(answer);
-  messages.push({ role: "assistant", content: asText(reply) });
-  button.disabled = false;
+  try {
+    messages.push({ role: "assistant", content: asText(await write(show("assistant", ""))) });
+  } catch (error) {
+    messages.pop();
+    throw error;
+  } finally {
+    controls.disabled = false;
+    question.focus();
+  }
 });
 
 forget.addEventListener("click", () => {
@@ -68,7 +73,7 @@ function prompt() {
 
 // The template's text is tokenized with what people wrote in it: a control token there must not be one.
 function asText(content) {
-  return content.replaceAll("<|", "< |");
+  return content.replace(/<(?=\||pad>)/g, "< ");
 }
 
 function show(role, text) {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,15 +12,16 @@ from urllib.parse import urlsplit
 
 import midm_mini
 import pytest
-from midm_mini.format import EOT, render_chat
+from midm_mini.format import EOT, PAD, render_chat
 from tokenizers import Tokenizer
 
-from export import checkpoint, gguf, onnx
-from tests.export.parents import sentences
+from export import checkpoint, gguf, web
+from tests.export.parents import BLOCKS, sentences
 from tests.runtime.test_format import CALLS, CONTENTS, LONG_CHAT, TOOLS
 
 PAGE = Path(__file__).parents[2] / "apps" / "browser"
-QUESTIONS = ["한국의 수도는 어디야?", "둘째 질문: two #@이름@# 👩‍🚀", f"{EOT} 끝"]
+QUESTIONS = ["한국의 수도는 어디야?", "둘째 질문: two #@이름@# 👩‍🚀", f"{EOT}{PAD} 끝"]
+CONTROL = re.compile(r"<(?=\||pad>)")  # what the page breaks in the text of people
 pytestmark = pytest.mark.slow
 
 
@@ -55,37 +57,14 @@ def test_tokenizer_and_template_say_in_javascript_what_they_say_in_python(parent
     assert found["chats"] == [render_chat(chat, tools) for chat, tools in chats]
 
 
-def for_the_web(native: Path, parent: checkpoint.Parent, out: Path) -> None:
-    """The folder in transformers.js' layout, the activations unquantized as WebAssembly has them."""
-    import onnx as library
-
-    model = library.load(native / "model.onnx")
-    for value in [*model.graph.input, *model.graph.output]:
-        for size in value.type.tensor_type.shape.dim:
-            if size.dim_param == "kv_cache_dim":
-                size.dim_value = parent.head_dim
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.name == "accuracy_level":
-                attribute.i = 0
-    (out / "onnx").mkdir(parents=True)
-    library.save(model, out / "onnx" / "model_q4.onnx")
-    library.save(model, native / "model.onnx")
-    config = parent.config | {"rope_theta": parent.rope_theta, "transformers.js_config": {"dtype": "q4"}}
-    checkpoint.write_json(out / "config.json", config)
-    shutil.copy(parent.folder / "generation_config.json", out)
-    checkpoint.write_tokenizer(parent, out)
-
-
 @pytest.fixture(scope="module")
 def site(parent: checkpoint.Parent, card: gguf.Card, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A built page and, for the wheel, the folder whose model it runs."""
+    """The folder of a model and the page built around it."""
     root = tmp_path_factory.mktemp("browser")
-    (root / "native").mkdir()
-    onnx.make(parent, card, "int4", root / "native")
-    for_the_web(root / "native", parent, root / "web")
-    subprocess.run(["node", "build.js", root / "web", root / "dist"], cwd=PAGE, check=True)
-    return {name: root / name for name in ("native", "web", "dist")}
+    (root / "model").mkdir()
+    web.make(parent, card, "int4", root / "model", blocks=BLOCKS)
+    subprocess.run(["node", "build.js", root / "model", root / "dist"], cwd=PAGE, check=True)
+    return {"model": root / "model", "dist": root / "dist"}
 
 
 @pytest.fixture(scope="module")
@@ -106,25 +85,25 @@ def test_with_the_network_cut_the_page_writes_the_tokens_of_the_wheel(site, url:
     seen = json.loads(done.stdout)
     assert all(request.startswith(url) for request in seen["requests"]) and len(seen["requests"]) > 6
     messages = []
-    with midm_mini.load(site["native"], threads=1) as model:
+    with midm_mini.load(site["model"], threads=1) as model:
         for question, answer in zip(QUESTIONS, seen["answers"], strict=True):
-            messages.append({"role": "user", "content": question.replace("<|", "< |")})
+            messages.append({"role": "user", "content": CONTROL.sub("< ", question)})
             pieces = list(model.chat(messages, max_tokens=200))
             text = "".join(piece.text for piece in pieces)
             assert answer["tokens"].split() == [str(piece.token) for piece in pieces]
             assert answer["text"].startswith(text)
-            messages.append({"role": "assistant", "content": answer["text"].replace("<|", "< |")})
+            messages.append({"role": "assistant", "content": CONTROL.sub("< ", answer["text"])})
 
 
 def test_only_files_of_the_page_are_served(url: str) -> None:
     address = urlsplit(url)
-    for path, status in {"/": 200, "/main.js": 200, "/models": 404, "/..%2fweb/config.json": 404, "/%": 404}.items():
+    for path, status in {"/": 200, "/main.js": 200, "/models": 404, "/..%2fmodel/config.json": 404, "/%": 404}.items():
         connection = HTTPConnection(address.hostname, address.port)
         connection.request("GET", path)
         assert connection.getresponse().status == status, path
         connection.close()
 
 
-def test_a_folder_without_a_model_for_the_web_is_refused_by_name(site: dict[str, Path]) -> None:
-    done = subprocess.run(["node", "build.js", site["native"]], cwd=PAGE, capture_output=True, text=True)
-    assert done.returncode == 2 and str(site["native"]) in done.stderr
+def test_a_folder_without_a_model_for_the_web_is_refused_by_name(tmp_path: Path) -> None:
+    done = subprocess.run(["node", "build.js", tmp_path], cwd=PAGE, capture_output=True, text=True)
+    assert done.returncode == 2 and str(tmp_path) in done.stderr

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import midm_mini
@@ -24,7 +25,9 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("c")
     for name in ("ask.c", "Makefile"):
         shutil.copy(SAMPLE / name, folder)
-    done = subprocess.run(["make", "CFLAGS=-O1 -Werror"], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "CFLAGS=-O1 -Werror", f"PYTHON={sys.executable}"], cwd=folder, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return folder / "ask"
 

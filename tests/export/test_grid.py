@@ -1,5 +1,6 @@
 """One grid, two artifacts: GGUF and ONNX hold the parent's own values bit for bit; what lies beside it is refused."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -17,14 +18,14 @@ BLOCKS = onnx.Blocks(block_size=128, symmetric=False)  # what the grid must not 
 
 def on_grid(folder: Path, to: Path, *, head_bits: int) -> checkpoint.Parent:
     """The model of `folder` moved to the grid, as the qad stage saves it."""
+    import torch
     from safetensors.torch import save_file
 
     model = checkpoints.load(folder)
-    settled = OnGrid(lambda *_: None, model, head_bits=head_bits)  # type: ignore[arg-type, return-value]
-    settled.settle(model)
+    settled = OnGrid(lambda *_: None, model, [torch.arange(3, 99)[None]], head_bits=head_bits)  # type: ignore[arg-type, return-value]
     shutil.copytree(folder, to)
     model.save_pretrained(to)
-    save_file(settled.scales, to / grid.SCALES, {name: str(bits) for name, bits in settled.bits.items()})
+    save_file(settled.scales, to / grid.SCALES, {"bits": json.dumps(settled.bits)})
     return checkpoint.read(to)
 
 

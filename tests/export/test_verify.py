@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import midm_mini
 import numpy as np
 import pytest
 from midm_mini import MidmError
+from midm_mini.format import render_chat
 
-from export import checkpoint, gguf, verify
+from export import checkpoint, gguf, verify, weights
 from models import reference
 from tests.export.parents import CARD, sentences
 
@@ -67,7 +69,7 @@ WRONG_PARENTS = {
 WORDS = {
     "rope base": "rope base: the artifact says 10000.0",
     "norm epsilon": "norm epsilon: the artifact says",
-    "key-value heads swapped for heads": "attn_q.weight' has wrong shape",
+    "key-value heads swapped for heads": "heads: the artifact says 2, its parent 4",
     "template whitespace": "chat template: from place",
     "no template": "chat template: from place 0",
     "pad is end of text": "pad id",
@@ -75,6 +77,7 @@ WORDS = {
     "control tokens as plain text": "kinds of tokens: from place 0",
     "no end of turn": "end of turn: the artifact says None",
     "one weight is not a number": "cannot hold",
+    "output scaled": "is outside",
 }
 
 
@@ -115,21 +118,63 @@ WRONG_WEIGHTS = {
 def test_one_wrong_tensor_is_refused(
     parent: checkpoint.Parent, card: gguf.Card, truth: Any, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = dict(checkpoint.tensors(parent))
-    WRONG_WEIGHTS[fault](weights)
-    monkeypatch.setattr(checkpoint, "tensors", lambda _: iter(weights.items()))
+    held = dict(checkpoint.tensors(parent))
+    WRONG_WEIGHTS[fault](held)
     with pytest.raises(ValueError) as caught:
-        gguf.make(parent, card, "F32", tmp_path)
+        with monkeypatch.context() as exporting:
+            exporting.setattr(checkpoint, "tensors", lambda _: iter(held.items()))
+            gguf.make(parent, card, "F32", tmp_path)
         gate(tmp_path, parent, truth)
-    assert WORDS.get(fault, "is outside") in str(caught.value)
+    assert WORDS.get(fault, "a row is off by") in str(caught.value)
 
 
-def test_unpermuted_heads_are_refused(
+def test_unpermuted_heads_are_refused_and_by_their_logits_alone_too(
     parent: checkpoint.Parent, card: gguf.Card, truth: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gguf, "_as_llama_cpp", lambda name, weight, parent: weight)
+    with monkeypatch.context() as exporting:
+        exporting.setattr(gguf, "_as_llama_cpp", lambda name, weight, parent: weight)
+        gguf.make(parent, card, "F32", tmp_path)
+    with pytest.raises(verify.ArtifactRefused, match=r"q_proj.weight: a row is off by 1\.\d of its size"):
+        gate(tmp_path, parent, truth)
+    monkeypatch.setattr(weights, "distances", lambda bundle, parent: iter(()))
+    with pytest.raises(verify.ArtifactRefused, match=r"mean_kl=0\.\d.* is outside"):
+        gate(tmp_path, parent, truth)
+
+
+@pytest.mark.parametrize("limit", ["mean_kl", "tail_kl", "logit_gap"])
+def test_logits_beyond_a_limit_are_refused_with_the_figures(
+    parent: checkpoint.Parent, card: gguf.Card, truth: Any, tmp_path: Path, limit: str
+) -> None:
     gguf.make(parent, card, "F32", tmp_path)
-    with pytest.raises(verify.ArtifactRefused, match="logit_gap"):
+    off = {name: value * 1e9 if name != limit else value / 1e3 for name, value in LIMITS.items()}
+    with pytest.raises(verify.ArtifactRefused, match=rf"Verdict.* is outside .*{limit}"):
+        gate(tmp_path, parent, lambda ids: truth(ids) * 1.01, **off | {"top1": 0, "greedy": 0})
+
+
+def test_generation_that_leaves_the_parent_s_path_is_refused(
+    parent: checkpoint.Parent, card: gguf.Card, truth: Any, tmp_path: Path
+) -> None:
+    gguf.make(parent, card, "F32", tmp_path)
+    with pytest.raises(verify.ArtifactRefused, match=r"greedy=0\.\d+.* is outside"):
+        gate(tmp_path, parent, lambda ids: -truth(ids), mean_kl=1e9, tail_kl=1e9, logit_gap=1e9, top1=0)
+
+
+def test_a_generator_that_chooses_what_its_own_logits_do_not_is_refused(
+    parent: checkpoint.Parent, card: gguf.Card, truth: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = midm_mini.Model.follow
+    monkeypatch.setattr(midm_mini.Model, "follow", lambda *given: -real(*given))
+    gguf.make(parent, card, "F32", tmp_path)
+    with pytest.raises(verify.ArtifactRefused, match=r"step \d+ generates \d+, its logits say \d+"):
+        gate(tmp_path, parent, truth)
+
+
+def test_a_chat_that_another_renderer_writes_otherwise_is_refused(
+    parent: checkpoint.Parent, card: gguf.Card, truth: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf.make(parent, card, "F32", tmp_path)
+    monkeypatch.setattr(verify, "render_chat", lambda messages, tools: render_chat(messages, tools) + " ")
+    with pytest.raises(verify.ArtifactRefused, match="chat by its own library: from place"):
         gate(tmp_path, parent, truth)
 
 

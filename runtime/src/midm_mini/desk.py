@@ -53,7 +53,13 @@ class Desk:
         pieces: asyncio.Queue[Piece | None] = asyncio.Queue()  # as long as a reply at most
         tell = partial(loop.call_soon_threadsafe, pieces.put_nowait)
         work = loop.run_in_executor(self._thread, self._generate, order, deadline, tell, left)
-        work.add_done_callback(lambda _: (self._turn.release(), pieces.put_nowait(None)))  # the thread is free only now
+
+        def end(_: object) -> None:  # the thread is free only now
+            self._turn.release()
+            pieces.put_nowait(None)
+            work.exception()  # asyncio would log a fault that nobody waits for, and quote it
+
+        work.add_done_callback(end)
         try:
             while piece := await pieces.get():
                 order.completion_tokens += 1
@@ -69,7 +75,7 @@ class Desk:
         self._thread.shutdown()
 
     async def _wait(self) -> None:
-        if self._waiting >= self._queue:
+        if self._turn.locked() and self._waiting >= self._queue:
             raise Full(f"{self._waiting} requests are waiting already")
         self._waiting += 1
         try:

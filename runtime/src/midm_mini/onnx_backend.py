@@ -38,8 +38,8 @@ class OnnxBackend:
             stops = config["eos_token_id"]
             self._stops = frozenset(stops if isinstance(stops, list) else [stops])
             self.details = {"model": config.get("type") or config["model_type"], "tokenizer": "tokenizer.json"}
-            self._graph = path / decoder.get("filename", "model.onnx")
-            weights = sum(part.stat().st_size for part in path.glob(f"{self._graph.name}*"))
+            self._graph = next(path.glob("onnx/*.onnx"), path / decoder.get("filename", "model.onnx"))
+            weights = sum(part.stat().st_size for part in self._graph.parent.glob(f"{self._graph.name}*"))
             self._threads = threads or (1 if weights < SMALL else cores())
             self._head = decoder.get("head_size") or config.get("head_dim")
             self._head = self._head or config["hidden_size"] // config["num_attention_heads"]

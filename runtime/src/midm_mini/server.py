@@ -101,10 +101,9 @@ def application(desk: Desk, limits: Limits) -> FastAPI:
     async def answer(request: Request, shape: type[wire.Chat] | type[wire.Completion]) -> Response:
         asked = wire.parse(shape, await _body(request, limits.client_seconds))
         find(asked.model)
-        if asked.characters() > (most := wire.CHARACTERS_PER_TOKEN * desk.model.context):
-            message = (
-                f"{asked.characters()} characters; the context of {desk.model.context} tokens takes {most} at most"
-            )
+        length, most = asked.characters(), wire.CHARACTERS_PER_TOKEN * desk.model.context
+        if length > most:
+            message = f"{length} characters; the context of {desk.model.context} tokens takes at most {most}"
             raise Refusal(400, message, code="context_length_exceeded")
         order = request.state.order = Order(asked.ids, asked.options())
         pieces = desk.write(order)

@@ -18,7 +18,7 @@ from midm_mini.model import Model, Piece
 
 BODY_BYTES = 1 << 20
 MESSAGES, TOOLS, STOPS = 256, 64, 4
-CHARACTERS_PER_TOKEN = 16  # of context, in all messages together: more than any text has, so that it need not be read
+CHARACTERS_PER_TOKEN = 16  # of context: more than any text has, so that what is longer need not be read
 NEUTRAL: Mapping[str, Any] = {  # what cannot be done here may still be said, if saying it asks for nothing
     **{"n": 1, "best_of": 1, "echo": False, "suffix": "", "logprobs": False, "top_logprobs": 0, "logit_bias": {}},
     **{"presence_penalty": 0, "frequency_penalty": 0, "response_format": {"type": "text"}, "modalities": ["text"]},
@@ -47,9 +47,7 @@ class Refusal(Exception):
 class Shape(BaseModel):
     """A JSON object with these fields and no others, each of exactly its type."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True
-    )  # fmt: skip
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Function(Shape):
@@ -151,6 +149,10 @@ class Asked(Shape):
             raise ValueError("stream_options: only with stream")
         return self
 
+    def characters(self) -> int:
+        """Length of what is to be read, as JSON."""
+        return len(self.model_dump_json(include={"messages", "tools", "prompt"}, exclude_none=True))
+
     def options(self) -> dict[str, Any]:
         """Options of Model.stream; what was not said keeps the model's own default."""
         said = self.model_dump(include={"max_tokens", "temperature", "top_p", "seed", "stop"}, exclude_none=True)
@@ -176,10 +178,6 @@ class Chat(Asked):
         tools = [tool.model_dump(exclude_unset=True) for tool in self.tools or ()]
         return model.chat_ids([turn.message() for turn in self.messages], tools)
 
-    def characters(self) -> int:
-        """Length of all contents and passages."""
-        return sum(len(turn.text) + sum(map(len, turn.passages or ())) for turn in self.messages)
-
     def options(self) -> dict[str, Any]:
         limit = self.max_completion_tokens
         return super().options() | ({"max_tokens": limit} if limit else {})
@@ -202,10 +200,6 @@ class Completion(Asked):
 
     kind: ClassVar = ("cmpl", "text_completion", "text_completion")
     prompt: str | Annotated[list[int], Field(min_length=1, max_length=BODY_BYTES)]
-
-    def characters(self) -> int:
-        """Length of the prompt; what is given as ids has none."""
-        return len(self.prompt) if isinstance(self.prompt, str) else 0
 
     def ids(self, model: Model) -> list[int]:
         """Token ids of the prompt."""
