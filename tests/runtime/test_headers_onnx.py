@@ -269,6 +269,24 @@ def test_a_tokenizer_that_puts_a_known_token_before_a_text_passes(tmp_path: Path
     headers.check(crafted.folder(tmp_path, tokenizer=at("post_processor", to=around("<pad>"))))
 
 
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_second_graph_that_nobody_checked_is_refused(tmp_path: Path, plain: bool) -> None:
+    crafted.folder(tmp_path, plain=plain)
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "model_q4.onnx").write_bytes(b"evil")
+    refused(tmp_path, "the folder")
+
+
+def test_a_folder_as_transformers_js_has_it_passes_and_its_graph_is_read(tmp_path: Path) -> None:
+    crafted.folder(tmp_path, plain=True)
+    (tmp_path / "onnx").mkdir()
+    for name in ("model.onnx", "model.onnx.data"):
+        (tmp_path / name).rename(tmp_path / "onnx" / name)
+    assert headers.check(tmp_path) == [CHAT_TEMPLATE]
+    (tmp_path / "onnx" / "model.onnx").write_bytes(b"evil")
+    refused(tmp_path, "model.onnx")
+
+
 def test_a_folder_behind_a_link_is_as_good_as_itself(tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
     crafted.folder(tmp_path / "bundle")

@@ -27,11 +27,15 @@ def check(folder: Path) -> list[str]:
     """The chat templates in `folder`; MidmError unless its config, tokenizer and graph are sound and agree."""
     genai = artifact_format(folder) == "onnx-genai"
     suspect, said = _genai(folder) if genai else _hugging(folder)
+    inner = sorted(folder.glob("onnx/*.onnx"))  # as transformers.js lays it out; opened before any other graph
+    alone = len(inner) + (genai or (folder / "model.onnx").exists()) == 1
+    suspect.must(alone, "the folder", f"with {len(inner)} graphs in onnx/", "one graph: in onnx/ or beside its config")
+    graph = inner[0] if inner else folder / said["filename"]
     for name, highest in SIZES.items():
         suspect.whole(said.get(name), HUGGING.get(name, name) if not genai else name, 1, highest)
     ids = tokenizer.check(folder / "tokenizer.json")
     suspect.must(ids <= said["vocab_size"], "vocab_size", said["vocab_size"], f"{ids} or more, the tokenizer's")
-    ends = onnx.check(folder / said["filename"])
+    ends = onnx.check(graph)
     layers = sum(name.startswith("past") for name in ends) // 2
     suspect.must(
         layers == said["num_hidden_layers"], "num_hidden_layers", said["num_hidden_layers"], f"{layers}, the graph's"
@@ -85,9 +89,7 @@ def _hugging(folder: Path) -> tuple[Suspect, dict[str, Any]]:
     heads = suspect.whole(said.get("num_attention_heads"), "num_attention_heads", 1, 1_024)
     width = suspect.whole(said.get("hidden_size"), "hidden_size", 1, 65_536)
     _check_ids(suspect, said)
-    inner = sorted(folder.glob("onnx/*.onnx"))  # as transformers.js lays it out
-    graph = inner[0].relative_to(folder) if inner else "model.onnx"
-    return suspect, said | {"head_size": said["head_size"] or width // heads, "filename": graph}
+    return suspect, said | {"head_size": said["head_size"] or width // heads, "filename": "model.onnx"}
 
 
 def _check_ids(suspect: Suspect, said: dict[str, Any]) -> None:
