@@ -3,7 +3,8 @@
     python -m benchmarks.server_attack --artifact artifacts/export/gguf-q4_k_m --peer /tmp/llama_server_pkgs [--quick]
 
 Each server runs alone, with a key, and meets one attack after the other; all the while a good client in a process of
-its own asks for ANSWER tokens, a new connection each time. Its p95 under attack is held against its p95 alone.
+its own asks for ANSWER tokens, a new connection each time. Its p95 under attack is held against its p95 alone. `bytes`,
+`leaving` and `crowd` hold requests that must be served: there the good client waits its turn among equals.
 The peer, llama-cpp-python's server, needs three packages of its own, kept out of this environment:
 `pip install --no-deps --target /tmp/llama_server_pkgs sse-starlette==3.7.0 starlette-context==0.5.1`.
 """
@@ -26,7 +27,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
 
-from benchmarks import _frame, _malformed
+from benchmarks import _frame, _mutants
 
 GOAL = "ours: 0 crashes, 0 5xx, nothing malformed accepted, every wrong key refused, good client's p95 <= 2x quiet"
 MALFORMED, BYTES, SLOW, LEAVING, WRONG_KEYS, CROWD = 5_000, 5_000, 500, 200, 2_000, 2_000  # requests of each attack
@@ -121,7 +122,7 @@ async def _malformed(target: Target, seen: Counter, share: int, good: asyncio.Fu
     rng = random.Random(6)
 
     async def one() -> None:
-        path, body = _malformed.wrong(json.loads(target.chat()), rng)
+        path, body = _mutants.wrong(json.loads(target.chat()), rng)
         status = await _status(target, target.ask(body, path=path), seen)
         seen["accepted"] += status == 200
         seen["none"] += status == 0
@@ -135,14 +136,11 @@ async def _bytes(target: Target, seen: Counter, share: int, good: asyncio.Future
 
     async def one() -> None:
         odd = rng.random() < 0.1
-        body = target.chat(**({"messages": [{"role": "user", "content": rng.choice(_malformed.TEXTS)}]} if odd else {}))
+        body = target.chat(**({"messages": [{"role": "user", "content": rng.choice(_mutants.TEXTS)}]} if odd else {}))
         request = target.ask(body)
         if not odd:
             end = request.index(b"\r\n\r\n")
-            head, spoilt = (
-                _malformed.spoilt(request[:end], rng) + request[end:],
-                target.ask(_malformed.spoilt(body, rng)),
-            )
+            head, spoilt = (_mutants.spoilt(request[:end], rng) + request[end:], target.ask(_mutants.spoilt(body, rng)))
             request = rng.choice((head, spoilt, spoilt))
         status = await _status(target, request, seen)
         seen["refused"] += odd and status not in (200, 429)
@@ -224,7 +222,7 @@ async def _status(target: Target, request: bytes, seen: Counter) -> int:
     """The status that a request gets, 0 for none; counts it."""
     seen["requests"] += 1
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-    status, line = 0, b""
+    line = b""
     try:
         writer.write(request)
         async with asyncio.timeout(PATIENCE):
@@ -235,8 +233,7 @@ async def _status(target: Target, request: bytes, seen: Counter) -> int:
         seen["hang"] += 1
     finally:
         writer.transport.abort()
-    with suppress(ValueError, IndexError):
-        status = int(line.split()[1])
+    status = int(line[9:12]) if line[9:12].isdigit() else 0
     seen["5xx"] += 500 <= status < 600
     return status
 
@@ -296,9 +293,8 @@ def _quantile(took: list[float], percent: int) -> float | None:
 
 
 def _resident(pid: int) -> float:
-    with suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        return round(int(status.split("VmRSS:")[1].split()[0]) / 1024, 1) if "VmRSS:" in status else 0.0
+    with suppress(OSError, IndexError):  # it has died
+        return round(int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024, 1)
     return 0.0
 
 
