@@ -90,9 +90,9 @@ def _peer(file: Path, packages: Path) -> tuple[list[str], dict[str, str]]:
 
 async def _campaign(command: list[str], env: Mapping[str, str], share: int) -> list[dict[str, Any]]:
     """A row for the quiet server and one for each attack; a server that dies is counted and started again."""
-    attacks: dict[str, Callable[[Target, Counter, int, asyncio.Future], Awaitable[None]]] = {
-        "quiet": _nothing, "malformed": _malformed, "bytes": _bytes, "slow": _slow, "leaving": _leaving,
-        "wrong keys": _wrong_keys, "crowd": _crowd,
+    attacks: dict[str, Callable[[Target, Counter, int, asyncio.Future], Awaitable[Any]]] = {
+        "quiet": lambda *given: asyncio.wait([given[-1]]), "malformed": _malformed, "bytes": _bytes, "slow": _slow,
+        "leaving": _leaving, "wrong keys": _wrong_keys, "crowd": _crowd,
     }  # fmt: skip
     rows = []
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -111,10 +111,6 @@ async def _campaign(command: list[str], env: Mapping[str, str], share: int) -> l
                 })  # fmt: skip
                 print(rows[-1], flush=True)
     return rows
-
-
-async def _nothing(target: Target, seen: Counter, share: int, good: asyncio.Future) -> None:
-    await asyncio.wait([good])
 
 
 async def _malformed(target: Target, seen: Counter, share: int, good: asyncio.Future) -> None:
@@ -137,11 +133,10 @@ async def _bytes(target: Target, seen: Counter, share: int, good: asyncio.Future
     async def one() -> None:
         odd = rng.random() < 0.1
         body = target.chat(**({"messages": [{"role": "user", "content": rng.choice(_mutants.TEXTS)}]} if odd else {}))
-        request = target.ask(body)
-        if not odd:
-            end = request.index(b"\r\n\r\n")
-            head, spoilt = (_mutants.spoilt(request[:end], rng) + request[end:], target.ask(_mutants.spoilt(body, rng)))
-            request = rng.choice((head, spoilt, spoilt))
+        request = target.ask(body if odd else _mutants.spoilt(body, rng))
+        if not odd and rng.random() < 0.3:
+            head, blank, rest = target.ask(body).partition(b"\r\n\r\n")
+            request = _mutants.spoilt(head, rng) + blank + rest
         status = await _status(target, request, seen)
         seen["refused"] += odd and status not in (200, 429)
 
@@ -265,10 +260,9 @@ def _good_client(port: int, model: str, count: int) -> tuple[list[float], int]:
 def _running(command: list[str], env: Mapping[str, str]) -> Iterator[Target]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    told = {**os.environ, **env}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    told, quiet = {**os.environ, **env}, subprocess.DEVNULL
     bound = ["prlimit", f"--data={MEMORY}"]  # so that a server which keeps what it is sent dies before the machine
-    with subprocess.Popen([*bound, *command, "--port", str(port)], env=told, **quiet) as process:
+    with subprocess.Popen([*bound, *command, "--port", str(port)], env=told, stdout=quiet, stderr=quiet) as process:
         try:
             yield Target(port, _model_name(port), process)
         finally:
