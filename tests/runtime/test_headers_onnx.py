@@ -28,6 +28,13 @@ def at(*path: Any, to: Any) -> Edit:
     return edit
 
 
+def around(name: str, **more: Any) -> dict[str, Any]:
+    """A post-processor that puts a token before a text."""
+    single = [{"SpecialToken": {"id": name, "type_id": 0}}]
+    token = {"id": "<pad>", "ids": [1], "tokens": ["<pad>"]}
+    return {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {"<pad>": token}} | more
+
+
 def external(**values: str | None) -> Edit:
     """Sets or removes (None) entries of the external tensor's data."""
 
@@ -143,10 +150,11 @@ PARTS: dict[str, tuple[str, Edit, str]] = {  # what is wrong → part, its chang
     "no pre-tokenizer": ("tokenizer", at("pre_tokenizer", to=None), "pre_tokenizer"),
     "a normalizer that rewrites": ("tokenizer", at("normalizer", to={"type": "Replace"}), "normalizer's type"),
     "silent truncation": ("tokenizer", at("truncation", to={"max_length": 1}), "truncation"),
-    "a post-processor that adds tokens": (
+    "a post-processor of unknown tokens": ("tokenizer", at("post_processor", to=around("<|evil|>")), "single's piece"),
+    "a post-processor of other fields": (
         "tokenizer",
-        at("post_processor", to={"type": "TemplateProcessing", "single": []}),
-        "post_processor",
+        at("post_processor", to=around("", code="")),
+        "TemplateProcessing",
     ),
     "a WordPiece model": ("tokenizer", at("model", "type", to="WordPiece"), "model.type"),
     "dropout": ("tokenizer", at("model", "dropout", to=0.5), "model.dropout"),
@@ -255,6 +263,10 @@ def test_a_broken_wire_is_refused(tmp_path: Path, wire: bytes) -> None:
 
 def test_the_regex_of_our_own_tokenizers_is_a_known_one() -> None:
     assert pretokens.PRETOKENIZER == LLAMA3
+
+
+def test_a_tokenizer_that_puts_a_known_token_before_a_text_passes(tmp_path: Path) -> None:
+    headers.check(crafted.folder(tmp_path, tokenizer=at("post_processor", to=around("<pad>"))))
 
 
 def test_a_folder_behind_a_link_is_as_good_as_itself(tmp_path: Path) -> None:

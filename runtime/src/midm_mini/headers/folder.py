@@ -107,7 +107,7 @@ def _object(suspect: Suspect, value: Any, field: str) -> dict[str, Any]:
 def _templates(folder: Path) -> list[str]:
     """The template file and the copy in tokenizer_config.json, as text that nobody runs."""
     found = []
-    if (file := folder / "chat_template.jinja").exists():
+    if (file := folder / "chat_template.jinja").exists() and file.stat().st_size:
         found.append(Suspect(file).text(most=TEMPLATE))
     if (file := folder / "tokenizer_config.json").exists():
         suspect = Suspect(file)

@@ -93,10 +93,26 @@ def _check_part(suspect: Suspect, field: str, part: Any) -> None:
 
 
 def _check_template(suspect: Suspect, step: dict[str, Any]) -> None:
-    """What surrounds a text; the wheel never asks for it, so only the plain form without tokens passes."""
-    plain = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}], "special_tokens": {}}
-    plain["pair"] = [*plain["single"], {"Sequence": {"id": "B", "type_id": 1}}]  # type: ignore[misc]
-    suspect.must(step == plain, "post_processor's TemplateProcessing", step, "one that adds nothing")
+    """What is put around a text: names, texts and ids of the right types; the wheel itself never asks for it."""
+    suspect.only(step, "TemplateProcessing", frozenset({"type", "single", "pair", "special_tokens"}))
+    tokens = step.get("special_tokens")
+    suspect.must(isinstance(tokens, dict), "special_tokens", type(tokens).__name__, "an object")
+    for name, token in tokens.items():
+        lists = isinstance(token, dict) and token.keys() == {"id", "ids", "tokens"} and token["id"] == name
+        lists = lists and isinstance(token["ids"], list) and isinstance(token["tokens"], list)
+        fits = lists and len(token["ids"]) == len(token["tokens"]) <= 8 and set(map(type, token["tokens"])) <= {str}
+        suspect.must(fits, f"special_tokens[{name!r}]", token, "id, and as many ids as tokens")
+        for number in token["ids"]:
+            suspect.whole(number, f"special_tokens[{name!r}]'s id", 0, 1 << 20)
+    names = {"Sequence": {"A", "B"}, "SpecialToken": set(tokens)}
+    for side in ("single", "pair"):
+        pieces = step.get(side)
+        suspect.must(isinstance(pieces, list) and len(pieces) <= 16, side, type(pieces).__name__, "a short list")
+        for piece in pieces:
+            kind, inner = next(iter(piece.items()), ("", None)) if isinstance(piece, dict) else ("", None)
+            fits = kind in names and len(piece) == 1 and isinstance(inner, dict) and inner.keys() == {"id", "type_id"}
+            fits = fits and isinstance(inner["id"], str) and inner["id"] in names[kind] and inner["type_id"] in (0, 1)
+            suspect.must(fits, f"{side}'s piece", piece, "a Sequence or a SpecialToken that is listed")
 
 
 def _vocabulary(suspect: Suspect, vocab: Any) -> dict[str, int]:
