@@ -66,7 +66,9 @@ def test_the_released_shape_passes_the_gate_as_gguf(released: checkpoint.Parent,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["foreign", "released"])
-@pytest.mark.parametrize(("make", "precision"), [(partial(onnx.make, blocks=BLOCKS), "int8"), (optimum_box.make, "fp32")])
+@pytest.mark.parametrize(
+    ("make", "precision"), [(partial(onnx.make, blocks=BLOCKS), "int8"), (optimum_box.make, "fp32")]
+)
 def test_both_pass_the_gate_as_onnx(
     request: pytest.FixtureRequest, name: str, make: Callable[..., Any], precision: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
