@@ -3,7 +3,8 @@
     python -m benchmarks.server_attack --artifact artifacts/export/gguf-q4_k_m --peer /tmp/llama_server_pkgs [--quick]
 
 Each server runs alone, with a key, and meets one attack after the other; all the while a good client in a process of
-its own asks for ANSWER tokens, a new connection each time. Its p95 under attack is held against its p95 alone.
+its own asks for ANSWER tokens, a new connection each time. Its p95 under attack is held against its p95 alone. `bytes`,
+`leaving` and `crowd` hold requests that must be served: there the good client waits its turn among equals.
 The peer, llama-cpp-python's server, needs three packages of its own, kept out of this environment:
 `pip install --no-deps --target /tmp/llama_server_pkgs sse-starlette==3.7.0 starlette-context==0.5.1`.
 """
@@ -26,7 +27,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
 
-from benchmarks import _frame, _malformed
+from benchmarks import _frame, _requests
 
 GOAL = "ours: 0 crashes, 0 5xx, nothing malformed accepted, every wrong key refused, good client's p95 <= 2x quiet"
 MALFORMED, BYTES, SLOW, LEAVING, WRONG_KEYS, CROWD = 5_000, 5_000, 500, 200, 2_000, 2_000  # requests of each attack
@@ -89,9 +90,9 @@ def _peer(file: Path, packages: Path) -> tuple[list[str], dict[str, str]]:
 
 async def _campaign(command: list[str], env: Mapping[str, str], share: int) -> list[dict[str, Any]]:
     """A row for the quiet server and one for each attack; a server that dies is counted and started again."""
-    attacks: dict[str, Callable[[Target, Counter, int, asyncio.Future], Awaitable[None]]] = {
-        "quiet": _nothing, "malformed": _malformed, "bytes": _bytes, "slow": _slow, "leaving": _leaving,
-        "wrong keys": _wrong_keys, "crowd": _crowd,
+    attacks: dict[str, Callable[[Target, Counter, int, asyncio.Future], Awaitable[Any]]] = {
+        "quiet": lambda *given: asyncio.wait([given[-1]]), "malformed": _malformed, "bytes": _bytes, "slow": _slow,
+        "leaving": _leaving, "wrong keys": _wrong_keys, "crowd": _crowd,
     }  # fmt: skip
     rows = []
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -112,16 +113,12 @@ async def _campaign(command: list[str], env: Mapping[str, str], share: int) -> l
     return rows
 
 
-async def _nothing(target: Target, seen: Counter, share: int, good: asyncio.Future) -> None:
-    await asyncio.wait([good])
-
-
 async def _malformed(target: Target, seen: Counter, share: int, good: asyncio.Future) -> None:
     """Requests that are wrong for certain, of every kind."""
     rng = random.Random(6)
 
     async def one() -> None:
-        path, body = _malformed.wrong(json.loads(target.chat()), rng)
+        path, body = _requests.wrong(json.loads(target.chat()), rng)
         status = await _status(target, target.ask(body, path=path), seen)
         seen["accepted"] += status == 200
         seen["none"] += status == 0
@@ -135,15 +132,11 @@ async def _bytes(target: Target, seen: Counter, share: int, good: asyncio.Future
 
     async def one() -> None:
         odd = rng.random() < 0.1
-        body = target.chat(**({"messages": [{"role": "user", "content": rng.choice(_malformed.TEXTS)}]} if odd else {}))
-        request = target.ask(body)
-        if not odd:
-            end = request.index(b"\r\n\r\n")
-            head, spoilt = (
-                _malformed.spoilt(request[:end], rng) + request[end:],
-                target.ask(_malformed.spoilt(body, rng)),
-            )
-            request = rng.choice((head, spoilt, spoilt))
+        body = target.chat(**({"messages": [{"role": "user", "content": rng.choice(_requests.TEXTS)}]} if odd else {}))
+        request = target.ask(body if odd else _requests.spoilt(body, rng))
+        if not odd and rng.random() < 0.3:
+            head, blank, rest = target.ask(body).partition(b"\r\n\r\n")
+            request = _requests.spoilt(head, rng) + blank + rest
         status = await _status(target, request, seen)
         seen["refused"] += odd and status not in (200, 429)
 
@@ -224,7 +217,7 @@ async def _status(target: Target, request: bytes, seen: Counter) -> int:
     """The status that a request gets, 0 for none; counts it."""
     seen["requests"] += 1
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-    status, line = 0, b""
+    line = b""
     try:
         writer.write(request)
         async with asyncio.timeout(PATIENCE):
@@ -235,8 +228,7 @@ async def _status(target: Target, request: bytes, seen: Counter) -> int:
         seen["hang"] += 1
     finally:
         writer.transport.abort()
-    with suppress(ValueError, IndexError):
-        status = int(line.split()[1])
+    status = int(line[9:12]) if line[9:12].isdigit() else 0
     seen["5xx"] += 500 <= status < 600
     return status
 
@@ -268,10 +260,9 @@ def _good_client(port: int, model: str, count: int) -> tuple[list[float], int]:
 def _running(command: list[str], env: Mapping[str, str]) -> Iterator[Target]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    told = {**os.environ, **env}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    told, quiet = {**os.environ, **env}, subprocess.DEVNULL
     bound = ["prlimit", f"--data={MEMORY}"]  # so that a server which keeps what it is sent dies before the machine
-    with subprocess.Popen([*bound, *command, "--port", str(port)], env=told, **quiet) as process:
+    with subprocess.Popen([*bound, *command, "--port", str(port)], env=told, stdout=quiet, stderr=quiet) as process:
         try:
             yield Target(port, _model_name(port), process)
         finally:
@@ -296,9 +287,8 @@ def _quantile(took: list[float], percent: int) -> float | None:
 
 
 def _resident(pid: int) -> float:
-    with suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        return round(int(status.split("VmRSS:")[1].split()[0]) / 1024, 1) if "VmRSS:" in status else 0.0
+    with suppress(OSError, IndexError):  # it has died
+        return round(int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024, 1)
     return 0.0
 
 

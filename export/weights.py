@@ -1,4 +1,4 @@
-"""Knows how far the weights stored in an artifact lie from its parent's: each matrix is read back, row by row."""
+"""Knows how far the weights stored in an artifact lie from its parent's: each is read back, row by row."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,17 +19,15 @@ ALLOWED = {32: 1e-6, 16: 2e-3, 8: 0.015, 6: 0.056, 5: 0.112, 4: 0.225}
 GGUF_NAMES = {
     **{"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v"},
     **{"self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up"},
-    **{
-        "mlp.down_proj": "ffn_down",
-        "model.embed_tokens.weight": "token_embd.weight",
-        "lm_head.weight": "output.weight",
-    },
+    **{"mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"},
+    **{"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"},
+    "lm_head.weight": "output.weight",
 }
 QKV = ("q_proj", "k_proj", "v_proj")
 
 
 class Stored(NamedTuple):
-    """A matrix of an artifact: bits of a weight, and its rows [n, columns] as float32 in the parent's order."""
+    """A matrix of an artifact (a norm is one row): its bits, its rows [n, columns] as float32 in the parent's order."""
 
     bits: int
     rows: Callable[[slice], "np.ndarray"]
@@ -53,7 +51,8 @@ def distances(bundle: Path, parent: Parent) -> Iterator[Distance]:
     kind = artifact_format(bundle)
     held = _of_gguf(bundle, parent) if kind == "gguf" else _of_onnx(bundle, parent)
     for name, weight in checkpoint.tensors(parent):
-        if weight.ndim < 2 or (kind == "onnx" and name not in held):
+        weight = np.atleast_2d(weight)
+        if kind == "onnx" and name not in held:
             continue
         if name not in held:
             yield Distance(name, float("inf"), 0)
@@ -93,7 +92,7 @@ def _gguf_rows(tensor: Any, head_dim: int) -> Callable[[slice], "np.ndarray"]:
     import numpy as np
 
     def rows(asked: slice) -> np.ndarray:
-        return gguf.quants.dequantize(tensor.data[asked], tensor.tensor_type)
+        return gguf.quants.dequantize(np.atleast_2d(tensor.data)[asked], tensor.tensor_type)
 
     def apart(asked: slice) -> np.ndarray:
         whole = rows(slice(None))
@@ -105,13 +104,16 @@ def _gguf_rows(tensor: Any, head_dim: int) -> Callable[[slice], "np.ndarray"]:
 
 
 def _of_onnx(bundle: Path, parent: Parent) -> dict[str, Stored]:
+    import numpy as np
     import onnx
     from onnx import numpy_helper
 
     graph = onnx.load(bundle / "model.onnx").graph
     arrays, held = {tensor.name: tensor for tensor in graph.initializer}, dict[str, Stored]()
-    for name in arrays.keys() & parent.shapes.keys():
-        held[name] = Stored(32, numpy_helper.to_array(arrays[name]).__getitem__)
+    for name, tensor in arrays.items():
+        known = "model.norm.weight" if name.endswith("final_norm_layernorm.weight") else name
+        if known in parent.shapes:
+            held[known] = Stored(32, np.atleast_2d(numpy_helper.to_array(tensor)).__getitem__)
     for node in graph.node:
         if node.op_type not in ("MatMul", "MatMulNBits") or node.input[1] not in arrays:
             continue

@@ -77,7 +77,6 @@ WORDS = {
     "control tokens as plain text": "kinds of tokens: from place 0",
     "no end of turn": "end of turn: the artifact says None",
     "one weight is not a number": "cannot hold",
-    "output scaled": "is outside",
 }
 
 

@@ -17,25 +17,26 @@ def untied(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Parent:
 
 @pytest.mark.parametrize("precision", ["F32", "F16", "Q8_0", "Q4_K_M"])
 @pytest.mark.parametrize("name", ["parent", "untied"])
-def test_every_matrix_of_a_gguf_is_found_and_near(
+def test_every_tensor_of_a_gguf_is_found_and_near(
     request: pytest.FixtureRequest, name: str, precision: str, tmp_path: Path
 ) -> None:
     parent = request.getfixturevalue(name)
     gguf.make(parent, CARD, precision, tmp_path)
     found = list(weights.distances(tmp_path, parent))
-    assert {row.name for row in found} == {name for name, shape in parent.shapes.items() if len(shape) > 1}
+    assert {row.name for row in found} == set(parent.shapes)
     assert all(row.error <= row.allowed for row in found)
     assert precision != "F32" or all(row.error == 0 for row in found)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "precision"), [(onnx.make, "int4"), (onnx.make, "int8"), (optimum_box.make, "fp32")])
-def test_every_matrix_of_an_onnx_folder_is_found_and_near(
+def test_every_tensor_of_an_onnx_folder_is_found_and_near(
     untied: checkpoint.Parent, make: Any, precision: str, tmp_path: Path
 ) -> None:
     make(untied, CARD, precision, tmp_path)
     found = list(weights.distances(tmp_path, untied))
-    assert len(found) == 7 * 2 + 2
+    assert precision == "fp32" or {row.name for row in found} == set(untied.shapes)
+    assert len(found) > 7 * 2
     assert all(row.error <= row.allowed for row in found)
 
 

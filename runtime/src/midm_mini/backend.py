@@ -4,7 +4,6 @@ import operator
 import os
 from collections.abc import Sequence
 from itertools import takewhile
-from statistics import median
 from typing import Protocol
 
 import numpy as np
@@ -70,7 +69,9 @@ class Trial:
         """Notes what a step with `threads` took and names those of the next; true once no more need be tried."""
         self._seconds[self.threads].append(seconds)
         rest = [count for count, tried in self._seconds.items() if len(tried) < TRIES]
-        self.threads = rest[0] if rest else min(self._seconds, key=lambda count: median(self._seconds[count]))
+        self.threads = (
+            rest[0] if rest else min(self._seconds, key=lambda count: sorted(self._seconds[count])[TRIES // 2])
+        )
         return not rest
 
 

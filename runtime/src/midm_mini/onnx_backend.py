@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
 from midm_mini.backend import SMALL, cores, kept, pick_context
@@ -26,8 +26,7 @@ class OnnxBackend:
     def __init__(self, path: Path, *, threads: int | None, context: int | None) -> None:
         self._path = path
         self._genai = (path / "genai_config.json").is_file()
-        if self._genai:
-            import onnxruntime_genai  # noqa: F401  (told now if missing, not at the first question)
+        import_module("onnxruntime_genai" if self._genai else "onnxruntime")  # told now if missing, not at the question
         with _naming(file := path / ("genai_config.json" if self._genai else "config.json")):
             config = json.loads(file.read_text("utf-8"))
             config = config.get("model", config)
@@ -86,7 +85,9 @@ class OnnxBackend:
         vars(self).clear()  # what it opened goes with the last name
 
     @cached_property
-    def _session(self) -> onnxruntime.InferenceSession:
+    def _session(self) -> Any:
+        import onnxruntime  # by those who need it: genai has its own inside, and an import is a tenth of a cold start
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = self._threads, 1, 3
         with _naming(self._graph):
