@@ -10,9 +10,7 @@ import numpy as np
 
 from midm_mini.format import MidmError
 
-SMALL = (
-    20_000_000  # bytes of weights: below, threads wait for each other longer than they work (30 s instead of 2, busy)
-)
+SMALL = 20_000_000  # bytes of weights: below, threads mostly wait for each other (30 s instead of 2 on a busy machine)
 TRIES = 5  # steps at each number of threads; the median counts, for the first wakes them
 DEFAULT_CONTEXT = 4096  # tokens: the cache of a real Mini takes 192 KiB per token, 32,768 of them would be 6 GiB
 
@@ -69,9 +67,8 @@ class Trial:
         """Notes what a step with `threads` took and names those of the next; true once no more need be tried."""
         self._seconds[self.threads].append(seconds)
         rest = [count for count, tried in self._seconds.items() if len(tried) < TRIES]
-        self.threads = (
-            rest[0] if rest else min(self._seconds, key=lambda count: sorted(self._seconds[count])[TRIES // 2])
-        )
+        medians = {count: sorted(tried)[len(tried) // 2] for count, tried in self._seconds.items() if tried}
+        self.threads = rest[0] if rest else min(medians, key=medians.__getitem__)
         return not rest
 
 
