@@ -3,18 +3,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.decode --small artifacts/export --work /tmp/decode [--layers 20]
 
 --small holds a pipeline's artifacts, whose weights stay in the processor's cache; the large model, Mini's shape with
-<<<<<<< HEAD
-fewer layers and random weights (speed does not depend on what they say), is made in --work and kept there (10 GB, a
-quarter of an hour, 12 GB of memory). All take turns within a round, the bandwidth probe (midm_mini.measure) too; each
-round gives a ratio and the median counts, so that what else the machine does hits all alike. The share of bandwidth
-takes each byte of the weight file as read once per token: 8.5 and 4.5 bits per weight in GGUF, 9 and 5 in ONNX, whose
-scales are wide.
-=======
 fewer layers and random weights (speed does not depend on what they say), is made in --work and kept there (10 GB of
 disk, 12 GB of memory, a quarter of an hour). All take turns within a round, the bandwidth probe (midm_mini.measure)
 too; each round gives a ratio and the median counts, so that what else the machine does hits all alike. The share of
 bandwidth takes each byte of the weight file as read once per token; GGUF has 8.5 and 4.5 bits per weight, ONNX 9 and 5.
->>>>>>> i6-bench
 """
 
 import argparse

@@ -15,7 +15,7 @@ from export.gguf import Card
 if TYPE_CHECKING:
     import numpy as np
 
-MATRICES = ("attn/qkv_proj", "attn/o_proj", "mlp/gate_proj", "mlp/up_proj", "mlp/down_proj")
+MATRICES = ("attn.qkv_proj", "attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,11 @@ def make(parent: Parent, card: Card, precision: str, out: Path, *, blocks: Block
     """
     held = grid.read(parent) if precision == "grid" else None
     blocks = Blocks(grid.BLOCK, symmetric=True) if held else blocks
-    layers = range(parent.config["num_hidden_layers"] if precision == "int8" else 0)
-    names = [f"/model/layers.{layer}/{matrix}/MatMul" for layer in layers for matrix in MATRICES]
-    narrow = held and held.bits[checkpoint.names(parent.config)[0]] == 4
-    head = [] if narrow else [{"preset": "last_matmul"}]
     # Of the builder's methods k_quant lost least at 4 bits (KL 0.34; rtn 0.49, default 0.63); it has zero points.
     method = "k_quant" if precision == "int4" and not blocks.symmetric else "rtn"
     weights: dict[str, Any] = {"type": "int4", "method": method, "accuracy_level": 4, **asdict(blocks)}
     weights |= {"op_types": ["MatMul", "Gather"] if parent.config.get("tie_word_embeddings") else ["MatMul"]}
-    weights |= {"overrides": [{"match": it, "type": "int8"} for it in (*head, *({"name": name} for name in names))]}
+    weights |= {"overrides": [{"match": it, "type": "int8"} for it in _eight_bits(parent, precision, held)]}
     policy = json.dumps({"quant_config": {"weights": weights}})
     arguments: list[str | Path] = ["-m", card.basename, "-i", parent.folder, "-o", out, "-p", "int4", "-e", "cpu"]
     arguments += ["--builder_config_version", "2", "--target_options", policy, "--extra_options", "hf_token=false"]
@@ -55,6 +51,16 @@ def make(parent: Parent, card: Card, precision: str, out: Path, *, blocks: Block
     settings["model"] |= {"eos_token_id": sorted(parent.stops.values()), "pad_token_id": parent.pad}
     checkpoint.write_json(out / "genai_config.json", settings)
     return {}
+
+
+def _eight_bits(parent: Parent, precision: str, held: grid.Grid | None) -> list[dict[str, str]]:
+    """The products of eight bits, in the builder's words: the head, all of int8, of the grid what four cannot hold."""
+    layers = range(parent.config["num_hidden_layers"] if precision == "int8" else 0)
+    names = {"lm_head", *(f"model.layers.{layer}.{matrix}" for layer in layers for matrix in MATRICES)}
+    if held:
+        names = {_builders_name(parent, name) for name, bits in held.bits.items() if bits > 4} - {""}
+    paths = {name: "/" + re.sub(r"\.(?!\d)", "/", name) + "/MatMul" for name in sorted(names)}
+    return [{"preset": "last_matmul"} if name == "lm_head" else {"name": path} for name, path in paths.items()]
 
 
 def packed(levels: "np.ndarray", bits: int) -> "np.ndarray":
@@ -76,7 +82,7 @@ def _put_on_grid(parent: Parent, held: grid.Grid, file: Path) -> None:
         if name:
             bits, parts = zip(*((held.bits[own], held.split(own, weight)) for own, weight in rows), strict=True)
             scales, levels = (np.concatenate(part) for part in zip(*parts, strict=True))
-            wide = 4 if bits[0] == 4 else 8
+            wide = 4 if max(bits) == 4 else 8
             values = {f"weight_Q{wide}G{grid.BLOCK}": packed(levels, wide), "weight_scale": scales.astype(np.float32)}
             for kind, value in values.items():
                 slot = slots[f"{name}.MatMul.{kind}"]

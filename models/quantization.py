@@ -4,7 +4,7 @@ GGUF's Q4_0, Q5_0 and Q8_0 and ONNX's MatMulNBits (symmetric) hold the same prod
 Shapes: R rows, C columns, K = C / 32 blocks of a row, N positions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,19 +22,19 @@ class OnGrid:
     """An objective whose student is rounded to the grid first; gradients pass straight through (Bengio et al. 2013).
 
     The student is moved to the grid here, as well as can be without training, judging by what `batches` of ids give
-    each matrix. Its scales stay: training moves levels. `head_bits`, 4, 5 or 8, are those of embedding and head, the
-    layers have 4. Raises ValueError for rows that blocks do not fill.
+    each matrix. Its scales stay: training moves levels. Matrices have 4 bits, or what `wide` says by their last name (5
+    or 8). Raises ValueError for rows that blocks do not fill.
     """
 
     def __init__(
-        self, objective: Objective, student: LlamaForCausalLM, batches: Sequence[Tensor], *, head_bits: int
+        self, objective: Objective, student: LlamaForCausalLM, batches: Sequence[Tensor], *, wide: Mapping[str, int]
     ) -> None:
         grams = input_means(student, batches, lambda rows_NC: rows_NC.T @ rows_NC)
         self.objective, self.bits, self.scales = objective, dict[str, int](), dict[str, Tensor]()
         for name, weight in student.named_parameters():
             if weight.ndim == 2:
                 gram = grams.get(name, torch.eye(weight.shape[1], device=weight.device))
-                self.bits[name] = BITS if ".layers." in name else head_bits
+                self.bits[name] = wide.get(name.split(".")[-2], BITS)
                 weight.data, self.scales[name] = fitted(weight.detach(), gram.float(), self.bits[name])
 
     def __call__(self, student: LlamaForCausalLM, batch: Batch) -> Loss:

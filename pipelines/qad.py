@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 class Params(TrainingParams):
-    head_bits: Literal[4, 5, 8]  # of embedding and head, whose rows Mini shares; the layers have 4
-    calibration_windows: int  # of phase-2 text, by which matrices are rounded before any training
-    replay: float  # share of each batch that is phase-2 text, the rest is dialogues
+    wide: dict[str, Literal[5, 8]]  # bits of matrices by their last name, such as down_proj; all others have 4
+    text: Literal["phase1", "phase2"]  # of the token folder
+    calibration_windows: int  # of that text, by which matrices are rounded before any training
+    replay: float  # share of each batch that is text, the rest is dialogues
 
 
 def main(
@@ -27,7 +28,7 @@ def main(
 
     from models import checkpoints, kernels
     from models.batches import Blend, Conversations, Packed, TokenShard
-    from models.calibration import calibration
+    from models.calibration import EXAMPLES
     from models.chat import conversation_rows
     from models.distillation import Distillation
     from models.quantization import OnGrid
@@ -35,14 +36,13 @@ def main(
 
     talks = conversation_rows(dialogues / "dialogues.jsonl", model, context=params.context)
     rows = [(ids, [1] * len(ids)) for ids, _ in talks]  # itself in what it is told, too
-    packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
+    packed = Packed(TokenShard.open(tokens, params.text), params.context, params.seed)
     blend = Blend(Conversations(rows, params.seed, "qad"), packed, params.replay)
-    windows = calibration(tokens, windows=params.calibration_windows, context=params.context, seed=params.seed)
-    student = checkpoints.load(model)
-    student.to(kernels.device())  # type: ignore[arg-type]
+    windows = [packed.batch(step, EXAMPLES)["ids"] for step in range(params.calibration_windows // EXAMPLES)]
+    student = checkpoints.load(model).to(kernels.device())  # type: ignore[arg-type]
     plain: dict[str, Any] = {"divergence": "forward_kl", "temperature": 1.0, "ce_weight": 0.0}
     from_itself = Distillation(checkpoints.load(model), student, **plain)
-    on_grid = OnGrid(from_itself, student, windows, head_bits=params.head_bits)
+    on_grid = OnGrid(from_itself, student, windows, wide=params.wide)
 
     def settle(trained: "LlamaForCausalLM") -> dict[str, float]:
         on_grid.settle(trained)  # here, so that what is judged and saved is what will be exported
