@@ -138,6 +138,11 @@ def artifact_format(path: Path) -> str:
     raise MidmError(f"{path}: no .gguf file, genai_config.json or model.onnx there; give an exported artifact")
 
 
+def graph_file(folder: Path) -> Path:
+    """The ONNX graph of a folder: under onnx/ where transformers.js looks for it, else beside the configs."""
+    return next(folder.glob("onnx/*.onnx"), folder / "model.onnx")
+
+
 def _checked(message: Message, index: int) -> tuple[str, Sequence[str], str]:
     """The header's role, passages and text; a tool's result is a user's turn, in tags, as calls are (midm-facts)."""
     role, content = message.get("role"), message.get("content")

@@ -12,7 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from midm_mini.backend import SMALL, cores, kept, pick_context
-from midm_mini.format import MidmError
+from midm_mini.format import MidmError, graph_file
 
 ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]  # GPT-2's letters for bytes: these stand for themselves
@@ -37,7 +37,7 @@ class OnnxBackend:
             stops = config["eos_token_id"]
             self._stops = frozenset(stops if isinstance(stops, list) else [stops])
             self.details = {"model": config.get("type") or config["model_type"], "tokenizer": "tokenizer.json"}
-            self._graph = next(path.glob("onnx/*.onnx"), path / decoder.get("filename", "model.onnx"))
+            self._graph = path / decoder["filename"] if "filename" in decoder else graph_file(path)
             weights = sum(part.stat().st_size for part in self._graph.parent.glob(f"{self._graph.name}*"))
             self._threads = threads or (1 if weights < SMALL else cores())
             self._head = decoder.get("head_size") or config.get("head_dim")
