@@ -9,7 +9,7 @@ from evals.material import MaterialError
 
 Evidence = Mapping[str, Mapping[str, Any]]  # report name ("filter", "evaluate@mini") → its JSON
 
-TRAINING = ("pretrain", "upscale", "midtrain", "extend", "distill", "sft", "dpo")
+TRAINING = ("pretrain", "upscale", "midtrain", "extend", "distill", "sft", "dpo", "qad")
 SIEVES = {  # stage → the keys of what came in and of what it lost
     "ingest": ("records_in", "quarantined"),
     "filter": ("documents_in", "dropped"),

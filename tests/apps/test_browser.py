@@ -15,7 +15,7 @@ import pytest
 from midm_mini.format import EOT, PAD, render_chat
 from tokenizers import Tokenizer
 
-from export import checkpoint, gguf, web
+from export import checkpoint, gguf, onnx, web
 from tests.export.parents import sentences
 from tests.runtime.test_format import CALLS, CONTENTS, LONG_CHAT, TOOLS
 
@@ -62,7 +62,7 @@ def site(parent: checkpoint.Parent, card: gguf.Card, tmp_path_factory: pytest.Te
     """The folder of a model and the page built around it."""
     root = tmp_path_factory.mktemp("browser")
     (root / "model").mkdir()
-    web.make(parent, card, "int4", root / "model")
+    web.make(parent, card, "int4", root / "model", blocks=onnx.Blocks(block_size=32, symmetric=False))
     subprocess.run(["node", "build.js", root / "model", root / "dist"], cwd=PAGE, check=True)
     return {"model": root / "model", "dist": root / "dist"}
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from corpus import shards
+from export import artifacts
 from pipelines import export
 from pipelines._journal import Journal
 from pipelines._stage import StageError
@@ -28,7 +29,9 @@ def params(**limits: Any) -> export.Params:
             "gate_texts": 8,
             "gate_characters": 200,
             "gate_tokens": 32,
-            "limits": dict.fromkeys(export.SETTINGS, LOOSE) | limits,
+            "importance_texts": 12,
+            "onnx": {"block_size": 32, "symmetric": False},
+            "limits": dict.fromkeys(artifacts.SETTINGS, LOOSE) | limits,
         }
     )
 
@@ -36,8 +39,9 @@ def params(**limits: Any) -> export.Params:
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("inputs")
-    rest = {"lang": "ko", "source": "test", "license": "mit", "url": "", "label": ""}
-    documents = [{"id": str(n), "text": text, **rest} for n, text in enumerate(sentences(30, seed=7))]
+    rest = {"source": "test", "license": "mit", "url": "", "label": ""}
+    texts = enumerate(sentences(40, seed=7))
+    documents = [{"id": str(n), "lang": ("ko", "en")[n % 2], "text": text, **rest} for n, text in texts]
     shards.write(root / "mix" / "phase2", documents)
     return {"model": save_parent(root / "hf"), "calibration": root / "mix"}
 
@@ -47,7 +51,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     [
         "gguf-f16",
         "gguf-q8_0",
-        "gguf-q4_k_m",
+        "gguf-iq4_xs",
         pytest.param("onnx-int8", marks=pytest.mark.slow),
         pytest.param("onnx-int4", marks=pytest.mark.slow),
         pytest.param("onnx-optimum", marks=pytest.mark.slow),
@@ -73,6 +77,17 @@ def test_an_artifact_comes_with_a_manifest_of_every_file_and_no_place_in_it(
     report = json.loads((tmp_path / "reports" / f"export@{name}.json").read_text(encoding="utf-8"))
     assert report["positions"] > 50
     assert report["size_bytes"] == sum(row["bytes"] for row in manifest["files"])
+
+
+def test_a_checkpoint_is_exported_without_training_text_too(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """Judged by the gate's own hard texts, rounded without an importance matrix."""
+    import gguf as format
+
+    (tmp_path / "out").mkdir()
+    call = {"model": inputs["model"], "calibration": None, "name": "gguf-iq4_xs", "out": tmp_path / "out"}
+    export.main(**call, params=params(), journal=Journal.offline("export", tmp_path))
+    assert not any("imatrix" in key for key in format.GGUFReader(next((tmp_path / "out").glob("*.gguf"))).fields)
+    assert json.loads((tmp_path / "reports/export.json").read_text())["positions"] > 50
 
 
 def test_an_artifact_outside_its_limits_is_an_error_without_manifest_or_report(

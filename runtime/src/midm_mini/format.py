@@ -26,6 +26,7 @@ SPECIAL_TOKENS = (*CONTROL_TOKENS, *PII_PLACEHOLDERS)  # order of ids: the first
 STOP_TOKENS = (EOT, EOS)
 ROLES = ("system", "user", "assistant", "tool")
 MANIFEST = "manifest.json"
+WEB_GRAPH = "onnx/model_q4.onnx"  # where transformers.js looks for a graph of dtype q4
 CHAT_TEMPLATE = (
     "{%- macro open(role) %}{{- '" + START_HEADER + "' + role + '" + END_HEADER + "\\n\\n' }}{%- endmacro %}"
     "{{- '" + BOS + "' }}"
@@ -128,11 +129,11 @@ def artifact_format(path: Path) -> str:
     """gguf, onnx-genai or onnx: what lies at `path` (a .gguf file or a folder); MidmError if nothing or several."""
     if path.is_file() and path.suffix == ".gguf":
         return "gguf"
-    layouts = {"*.gguf": "gguf", "genai_config.json": "onnx-genai", "model.onnx": "onnx", "onnx/*.onnx": "onnx"}
-    for pattern, kind in layouts.items():
+    kinds = {"*.gguf": "gguf", "genai_config.json": "onnx-genai", "model.onnx": "onnx", WEB_GRAPH: "onnx"}
+    for pattern, kind in kinds.items():
         count = len(list(path.glob(pattern)))
         if count > 1:
-            raise MidmError(f"{path}: holds {count} {pattern}; name one of them")
+            raise MidmError(f"{path}: holds {count} .gguf files; name one of them")
         if count:
             return kind
     raise MidmError(f"{path}: no .gguf file, genai_config.json or model.onnx there; give an exported artifact")

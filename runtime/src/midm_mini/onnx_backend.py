@@ -12,7 +12,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from midm_mini.backend import pick_context
-from midm_mini.format import MidmError
+from midm_mini.format import WEB_GRAPH, MidmError
 
 ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]  # GPT-2's letters for bytes: these stand for themselves
@@ -35,7 +35,8 @@ class OnnxBackend:
             trained = config.get("context_length") or config["max_position_embeddings"]
             self.vocab_size: int = config["vocab_size"]
             self.details = {"model": config.get("type") or config["model_type"], "tokenizer": "tokenizer.json"}
-            self._graph = next(path.glob("onnx/*.onnx"), path / decoder.get("filename", "model.onnx"))
+            plain = WEB_GRAPH if (path / WEB_GRAPH).is_file() else "model.onnx"
+            self._graph = path / decoder.get("filename", plain)
             self._head = decoder.get("head_size") or config.get("head_dim")
             self._head = self._head or config["hidden_size"] // config["num_attention_heads"]
         self.context = pick_context(context, trained=trained)
