@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 export TOKENIZERS_PARALLELISM := false
 LOOPBACK := localhost:$(PORT),127.0.0.1:$(PORT)
 
-.PHONY: help env repro test check ui chat plan preview doctor bench
+.PHONY: help env repro test check ui chat serve wheels plan preview doctor bench
 .DEFAULT_GOAL := help
 
 help:    ## this list
@@ -44,6 +44,12 @@ ui: env  ## MLflow's pages on http://127.0.0.1:5000   (PORT=5001)
 chat: env ## talk to an exported Mini   (ARTIFACT=gguf-q8_0)
 	@midm-mini chat artifacts/export/$(ARTIFACT)
 
+serve: env ## an exported Mini behind OpenAI's API on http://127.0.0.1:8000/v1   (ARTIFACT=gguf-q8_0)
+	@midm-mini serve artifacts/export/$(ARTIFACT)
+
+wheels: env ## dist/: what another machine installs without a compiler
+	@python -m tools.wheels dist
+
 plan: env ## what a profile would do: stages, tokens, minutes, memory, disk   (PROFILE=h200, or PROFILE=paper GPUS=64 MFU=0.4)
 	@python -m tools.plan --profile "$(PROFILE)" $(if $(GPUS),--gpus $(GPUS)) $(if $(MFU),--mfu $(MFU))
 
@@ -54,6 +60,7 @@ preview: env ## the filter's rules on 1,000 documents, before and after   (TEXT=
 doctor:  ## is this machine fit, and what to do if not
 	@$(PYTHON) tools/doctor.py
 
-bench: env ## measure speed and memory of every artifact again, on this machine
-	dvc repro --force --single-item evaluate
-	@python -m tools.table
+bench: env ## load, first token, reading, writing, memory of every artifact on this machine, and which to take
+	@mkdir -p logs/bench
+	@for it in artifacts/export/*/; do midm-mini bench $$it --json logs/bench/$$(basename $$it).json; done
+	@python -m tools.which

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ MAKERS: dict[str, tuple[Callable[..., Any], str, dict[str, float]]] = {
     "gguf-f16": (gguf.make, "F16", HALF),
     "gguf-q8_0": (gguf.make, "Q8_0", EIGHT),
     "gguf-q4_k_m": (gguf.make, "Q4_K_M", LOOSE),
-    "genai": (onnx.make, "int4", COARSE),
+    "genai": (partial(onnx.make, blocks=onnx.Blocks(32, symmetric=False)), "int4", COARSE),
     "optimum": (optimum_box.make, "fp32", TIGHT),
 }
 PARENTS = {  # by seed and shape: dtypes, tied and not, with and without grouped heads

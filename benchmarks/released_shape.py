@@ -35,9 +35,9 @@ def main() -> None:
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="openmidm-released-") as place:
         folder = Path(place)
-        shutil.copyfile(_frame.ROOT / "profiles" / "demo.yaml", folder / "params.yaml")
+        shutil.copyfile(_frame.ROOT / "profiles" / "demo.yaml", folder / _frame.PARAMS_FILE)
         save(folder / "hf", flags.layers)
-        known = _frame.numbers(folder / "params.yaml")["export"]["limits"]
+        known = _frame.numbers(folder / _frame.PARAMS_FILE)["export"]["limits"]
         rows = [exported(name, folder) for name in flags.names or known]
     passed = sum(row["verdict"] == "passed" for row in rows)
     due = sum(row["artifact"] not in NEEDS_GRID for row in rows)

@@ -14,6 +14,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,9 @@ def exported(tokenizer: Path, folder: Path) -> tuple[checkpoint.Parent, dict[str
     checkpoints.save(build(shape, seed=1), folder / "hf", tokenizer=tokenizer)
     parent = checkpoint.read(folder / "hf")
     card = gguf.Card("midm-mini-test", "instruct", "v0.1", "mit", ("ko", "en"), "none")
+    genai = partial(onnx.make, blocks=onnx.Blocks(32, symmetric=False))
     bundles = {"llama.cpp": folder / "gguf", "genai": folder / "genai"}
-    for who, make, precision in (("llama.cpp", gguf.make, "F16"), ("genai", onnx.make, "int8")):
+    for who, make, precision in (("llama.cpp", gguf.make, "F16"), ("genai", genai, "int8")):
         bundles[who].mkdir()
         make(parent, card, precision, bundles[who])
     return parent, bundles

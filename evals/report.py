@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from evals.material import MaterialError
+from evals.metrics import paired
 
 Evidence = Mapping[str, Mapping[str, Any]]  # report name ("filter", "evaluate@mini") → its JSON
 
-TRAINING = ("pretrain", "upscale", "midtrain", "extend", "distill", "sft", "dpo")
+TRAINING = ("pretrain", "upscale", "midtrain", "extend", "distill", "sft", "dpo", "qad")
 SIEVES = {  # stage → the keys of what came in and of what it lost
     "ingest": ("records_in", "quarantined"),
     "filter": ("documents_in", "dropped"),
@@ -26,6 +27,9 @@ better. QA: share of four-choice questions, in phrasings never trained on, with 
 {chance}. Chat: share of some of them, put as a chat, whose greedy reply contains the right choice. KL and top-1: mean
 divergence (nats) from, and share of equal first choices with, the parent: seed for base, base for mini, mini for every
 artifact. Speeds and memory depend on the machine: see the logs and MLflow."""
+PAIRS = """\
+What exporting changed: each artifact's share of right answers minus Mini's, on the same questions, with the 95 %
+interval of matched pairs (Agresti and Min 2005). An interval that holds zero says that no change was found."""
 SAFETY = """\
 NUR: risky prompts refused. NOR: harmless prompts answered. ASR: attacked risky prompts not refused. The judge is a
 list of refusal rules: what is not a refusal counts as unsafe, even if it is nonsense, so a model without words looks
@@ -50,10 +54,12 @@ def page(evidence: Evidence, pictures: Sequence[str]) -> str:
     sections = ["# OpenMidm: the evidence"]
     if models:
         sections += ["## Models", READING.format(**next(iter(models.values()))), summary(evidence).strip()]
+    if differences := pairs(models):
+        sections += [PAIRS, table(("artifact", "QA ko − Mini's", "QA en − Mini's"), differences)]
     if examined:
-        rows = ((name, *(_share(**r[key]) for key in ("nur", "nor", "asr"))) for name, r in examined.items())
+        rates = ((name, *(_share(**r[key]) for key in ("nur", "nor", "asr"))) for name, r in examined.items())
         judge = next(iter(examined.values()))["judge"]
-        sections += ["## Safety", SAFETY.format(**judge), table(("model", "NUR", "NOR", "ASR"), rows)]
+        sections += ["## Safety", SAFETY.format(**judge), table(("model", "NUR", "NOR", "ASR"), rates)]
     if flow := waterfall(evidence):
         sections += ["## Documents", table(("step", "documents"), ((name, f"{count:,}") for name, count in flow))]
     if compression := evidence.get("tokenizer", {}).get("compression"):
@@ -77,6 +83,15 @@ def summary(evidence: Evidence) -> str:
         plain = f"{r['size_bytes'] / 1e6:.1f}", f"{r['bpb_ko']:.3f}", f"{r['bpb_en']:.3f}"
         rows.append((name, *plain, *shares, f"{r['chat_ko']:.2f}", f"{r['chat_en']:.2f}", *drift))
     return table(HEADS, rows) + "\n"
+
+
+def pairs(models: Mapping[str, Mapping[str, Any]]) -> list[Sequence[str]]:
+    """Rows (artifact, difference from Mini in Korean, in English), if Mini was judged."""
+    rows: list[Sequence[str]] = []
+    for name in [name for name in models if name not in FIRST and "mini" in models]:
+        found = (paired(models[name][f"marks_{lang}"], models["mini"][f"marks_{lang}"]) for lang in ("ko", "en"))
+        rows.append((name, *(f"{it['value']:+.3f} [{it['low']:+.3f}, {it['high']:+.3f}]" for it in found)))
+    return rows
 
 
 def subjects(evidence: Evidence, stage: str) -> dict[str, Mapping[str, Any]]:

@@ -8,7 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from midm_mini.format import BOS, EOS, EOT, PAD, STOP_TOKENS
+from midm_mini.format import BOS, EOS, EOT, PAD, STOP_TOKENS, MidmError
+from midm_mini.headers import safetensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -204,8 +205,9 @@ def _homes(folder: Path) -> dict[str, Any]:
     homes: dict[str, Any] = {}
     for path in weight_files(folder):
         try:
+            safetensors.check(path)  # before the library sees it
             file = safe_open(path, framework="numpy")
-        except SafetensorError as error:
+        except (MidmError, SafetensorError) as error:
             raise CheckpointError(f"{path}: {error}; save the model again") from None
         names = [name for name in file.keys() if not name.endswith("rotary_emb.inv_freq")]  # noqa: SIM118 (no dict)
         if twice := [name for name in names if name in homes]:

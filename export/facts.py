@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from midm_mini.format import artifact_format
+from midm_mini.format import artifact_format, graph_file
 
 from export.checkpoint import read_json
 from export.texts import Chat
@@ -125,7 +125,7 @@ def _of_genai(bundle: Path, texts: Sequence[str], chats: Sequence[Chat]) -> Fact
     said = {word: model["decoder"].get(key) for word, key in GENAI_KEYS.items()}
     said |= {"architecture": model["type"], "vocabulary": model["vocab_size"], "context": model["context_length"]}
     said |= {"BOS": model["bos_token_id"], "search": settings["search"], "tokenizer": _tokenizer(bundle)}
-    said |= _of_graph(bundle / "model.onnx")
+    said |= _of_graph(graph_file(bundle))
     stops = sorted(map(int, tokenizer.eos_token_ids))
     return Facts(_template(bundle), stops, int(tokenizer.pad_token_id), ids, shown, said)
 

@@ -1,15 +1,17 @@
 """Knows GGUF: a Llama checkpoint and its tokenizer as one file for llama.cpp, and its quantized kinds."""
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from midm_mini.format import PII_PLACEHOLDERS
 
-from export import checkpoint
+from export import checkpoint, grid, ollama
 from export.checkpoint import CheckpointError, Parent
 
 if TYPE_CHECKING:
@@ -21,7 +23,14 @@ LLAMA_REGEX = (  # Llama-3's pre-tokenizer, which is ours too
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 PRE_TYPES = {True: "llama-bpe", False: "dbrx"}  # llama.cpp's names for that regex with and without ignore_merges
-TYPES_WITHIN = {"Q8_0": ("Q8_0",), "Q4_K_M": ("Q4_K", "Q6_K")}  # what a matrix becomes when its rows fit the blocks
+TYPES_WITHIN = {  # what a matrix becomes when its rows fit the blocks
+    "Q8_0": ("Q8_0",),
+    "Q6_K": ("Q6_K",),
+    "Q5_K_M": ("Q5_K", "Q6_K"),
+    "Q4_K_M": ("Q4_K", "Q6_K"),
+    "IQ4_XS": ("IQ4_XS", "Q5_K", "Q6_K"),
+}
+UNKNOWN = MappingProxyType[str, Any]({})
 
 
 @dataclass(frozen=True)
@@ -36,57 +45,87 @@ class Card:
     base_model: str
 
 
-def make(parent: Parent, card: Card, precision: str, out: Path) -> dict[str, Any]:
+def make(
+    parent: Parent, card: Card, precision: str, out: Path, *, importance: "Mapping[str, np.ndarray]" = UNKNOWN
+) -> dict[str, Any]:
     """Writes one .gguf of `precision` under ggml's official name; says which matrices fell back to another type.
 
-    K-quants need rows in multiples of 256, Q8_0 of 32; llama.cpp gives other matrices another type.
+    "Q4_0" takes a parent on the shared grid and rounds nothing. `importance` weighs the other kinds' rounding errors by
+    column: float32 [columns] by tensor name. K-quants and IQ4_XS need rows in multiples of 256, Q8_0 of 32; llama.cpp
+    gives other matrices another type.
     """
     import gguf
 
     size = gguf.size_label(parent.parameters, 0, 0, 0)
     path = out / f"{gguf.naming_convention(None, card.basename, card.finetune, card.version, size, precision)}.gguf"
+    modelfile = ollama.modelfile(path.name, context=parent.config["max_position_embeddings"], license=card.license)
+    (out / "Modelfile").write_text(modelfile, encoding="utf-8")
     if precision not in TYPES_WITHIN:
         convert(parent, card, precision, path)
         return {"fallback_tensors": []}
+    weights = {official_name(parent, name): columns for name, columns in importance.items()}
     with tempfile.TemporaryDirectory(dir=out) as folder:
         whole = Path(folder, "whole.gguf")
         convert(parent, card, "F16", whole)
-        quantize(whole, path, precision)
+        quantize(whole, path, precision, importance=weights)
     matrices = [tensor for tensor in gguf.GGUFReader(path).tensors if len(tensor.shape) > 1]
     other = [tensor for tensor in matrices if tensor.tensor_type.name not in TYPES_WITHIN[precision]]
     return {"fallback_tensors": [f"{row.name}: {row.tensor_type.name}, rows of {row.shape[0]}" for row in other]}
 
 
 def convert(parent: Parent, card: Card, precision: str, path: Path) -> None:
-    """Writes the unquantized file ("F16" or "F32"; norms stay F32), holding one tensor in memory at a time."""
+    """Writes a file without llama.cpp ("F16", "F32", "Q4_0" of the shared grid; norms stay F32), tensor by tensor."""
     import gguf
     import numpy as np
+    from gguf import GGMLQuantizationType as Type
 
-    wide = {"F32": np.float32, "F16": np.float16}[precision]
-    kinds = {name: np.dtype(wide if len(shape) > 1 else np.float32) for name, shape in parent.shapes.items()}
-    official = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, parent.config["num_hidden_layers"])
+    held = grid.read(parent) if precision == "Q4_0" else None
     writer = gguf.GGUFWriter(path, "llama")
     _describe(writer, parent, card, precision)
     _add_tokenizer(writer, parent)
+    types = {name: Type[precision if len(shape) > 1 else "F32"] for name, shape in parent.shapes.items()}
+    types |= {name: Type[f"Q{bits}_0"] for name, bits in held.bits.items()} if held else {}
     for name in checkpoint.names(parent.config):
-        shape, kind = parent.shapes[name], kinds[name]
-        length = int(np.prod(shape)) * kind.itemsize
-        writer.add_tensor_info(str(official.get_name(name, [".weight"])), shape, kind, length)
+        shape = gguf.quant_shape_to_byte_shape(parent.shapes[name], types[name])
+        writer.add_tensor_info(official_name(parent, name), shape, np.dtype(np.uint8), int(np.prod(shape)), types[name])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for name, weight in checkpoint.tensors(parent):
-        with np.errstate(over="ignore"):
-            stored = _as_llama_cpp(name, weight, parent).astype(kinds[name])
-        if not np.isfinite(stored).all():
-            raise CheckpointError(f"{parent.folder}: {name} has values {precision} cannot hold; export F32")
-        writer.write_tensor_data(stored)
+        stored = packed(*held.split(name, weight), held.bits[name]) if held and name in held.bits else weight
+        if stored is weight:
+            with np.errstate(over="ignore"):
+                stored = weight.astype(np.float16 if types[name] is Type.F16 else np.float32)
+            if not np.isfinite(stored).all():
+                raise CheckpointError(f"{parent.folder}: {name} has values {precision} cannot hold; export F32")
+        writer.write_tensor_data(_as_llama_cpp(name, stored, parent))
     writer.close()
 
 
-def quantize(source: Path, target: Path, precision: str) -> None:
-    """Quantizes by llama.cpp itself; the same bytes whatever the number of threads."""
+def packed(scales: "np.ndarray", levels: "np.ndarray", bits: int) -> "np.ndarray":
+    """ggml's Q4_0, Q5_0 or Q8_0 bytes [rows, n] of float16 scales [rows, blocks] and int8 levels [rows, blocks, 32].
+
+    A block is its scale, for 5 bits the fifth bits of its levels, then the levels; element j shares a byte with j + 16.
+    """
+    import numpy as np
+
+    parts = [scales[..., None].view(np.uint8)]
+    if bits == 8:
+        parts.append(levels.view(np.uint8))
+    else:
+        codes = (levels + 2 ** (bits - 1)).astype(np.uint8)
+        if bits == 5:
+            parts.append(np.packbits(codes >> 4, axis=-1, bitorder="little"))
+        parts.append((codes[..., :16] & 15) | (codes[..., 16:] & 15) << 4)
+    return np.concatenate(parts, axis=-1).reshape(len(levels), -1)
+
+
+def quantize(source: Path, target: Path, precision: str, *, importance: "Mapping[str, np.ndarray]" = UNKNOWN) -> None:
+    """Quantizes by llama.cpp itself; the same bytes whatever the number of threads. `importance` by official names."""
+    import ctypes
+
     import llama_cpp
+    import numpy as np
     from llama_cpp import _logger
 
     said: list[str] = []
@@ -98,6 +137,17 @@ def quantize(source: Path, target: Path, precision: str) -> None:
     settings = llama_cpp.llama_model_quantize_default_params()
     settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{precision}")
     settings.nthread = len(os.sched_getaffinity(0))
+    columns = {name: np.ascontiguousarray(values, np.float32) for name, values in importance.items()}
+    if columns:  # llama.cpp reads both arrays up to an empty row
+        row, floats = llama_cpp.llama_model_imatrix_data, ctypes.POINTER(ctypes.c_float)
+        rows = [row(name.encode(), values.ctypes.data_as(floats), len(values)) for name, values in columns.items()]
+        settings.imatrix = (row * (len(rows) + 1))(*rows)
+        about: Any = (llama_cpp.llama_model_kv_override * 3)()
+        about[0].tag, about[0].key = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_STR, b"quantize.imatrix.dataset"
+        about[0].value.val_str = b"training text, Korean and English"
+        about[1].tag, about[1].key = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT, b"quantize.imatrix.entries_count"
+        about[1].value.val_i64 = len(rows)
+        settings.kv_overrides = about
     llama_cpp.llama_log_set(listen, None)  # `listen` must outlive every call that may log: env.md, trap 4
     try:
         failed = llama_cpp.llama_model_quantize(bytes(source), bytes(target), settings)
@@ -107,11 +157,19 @@ def quantize(source: Path, target: Path, precision: str) -> None:
         raise ValueError(f"llama.cpp could not quantize {source.name} to {precision}: {' / '.join(said[-3:])}")
 
 
+def official_name(parent: Parent, name: str) -> str:
+    """ggml's name of one of our tensors."""
+    import gguf
+
+    known = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, parent.config["num_hidden_layers"])
+    return str(known.get_name(name, [".weight"]))
+
+
 def _describe(writer: "gguf.GGUFWriter", parent: Parent, card: Card, precision: str) -> None:
     import gguf
 
     config, head_dim, size = parent.config, parent.head_dim, gguf.size_label(parent.parameters, 0, 0, 0)
-    kind = {"F32": gguf.LlamaFileType.ALL_F32, "F16": gguf.LlamaFileType.MOSTLY_F16}[precision]
+    kind = gguf.LlamaFileType["ALL_F32" if precision == "F32" else f"MOSTLY_{precision}"]
     said = asdict(card) | {"type": "model", "name": f"{card.basename} {size}", "size_label": size}
     writer.add_base_model_name(0, said.pop("base_model"))
     said |= {"base_model_count": 1, "file_type": kind, "quantization_version": gguf.GGML_QUANT_VERSION}
@@ -123,6 +181,11 @@ def _describe(writer: "gguf.GGUFWriter", parent: Parent, card: Card, precision: 
     said |= {"layer_norm_rms_eps": config["rms_norm_eps"]}
     for key, value in said.items():
         getattr(writer, f"add_{key}")(value)
+    digests = []
+    for file in checkpoint.weight_files(parent.folder):
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    writer.add_array("openmidm.parent.sha256", digests)  # of its weight files, in order, as manifest.json has them
 
 
 def _add_tokenizer(writer: "gguf.GGUFWriter", parent: Parent) -> None:

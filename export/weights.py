@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from midm_mini.format import artifact_format
+from midm_mini.format import artifact_format, graph_file
 
 from export import checkpoint
 from export.checkpoint import Parent
@@ -108,7 +108,7 @@ def _of_onnx(bundle: Path, parent: Parent) -> dict[str, Stored]:
     import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(bundle / "model.onnx").graph
+    graph = onnx.load(graph_file(bundle)).graph
     arrays, held = {tensor.name: tensor for tensor in graph.initializer}, dict[str, Stored]()
     for name, tensor in arrays.items():
         known = "model.norm.weight" if name.endswith("final_norm_layernorm.weight") else name

@@ -3,14 +3,16 @@
 Shapes: B examples, T positions, D hidden, F FFN channels, H query heads, L layers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models import checkpoints, kernels
 from models.batches import Packed, TokenShard
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from transformers import LlamaForCausalLM
 
@@ -54,6 +56,45 @@ def importance(model: "LlamaForCausalLM", batches: "Batches") -> dict[str, "torc
     share = 1 / len(batches)
     scores = {"hidden": hidden * share / (2 * len(layers)), "ffn": ffn * share, "heads": heads * share}
     return {name: tensor.cpu() for name, tensor in scores.items()}
+
+
+def input_squares(folder: Path, windows: Sequence[list[int]]) -> dict[str, "np.ndarray"]:
+    """Mean square of each input column of every matrix of a model over windows of ids: name → float32 [columns].
+
+    llama.cpp calls it an importance matrix: it weighs rounding errors. No windows give no matrices.
+    """
+    import torch
+
+    model = checkpoints.load(folder).to(kernels.device()).eval()  # type: ignore[arg-type]
+    batches = [torch.tensor([ids]) for ids in windows]
+    means = input_means(model, batches, lambda rows_NC: rows_NC.double().square().sum(0))
+    return {name: mean.float().cpu().numpy() for name, mean in means.items()}
+
+
+def input_means(
+    model: "LlamaForCausalLM", batches: "Batches", measure: Callable[["torch.Tensor"], "torch.Tensor"]
+) -> dict[str, "torch.Tensor"]:
+    """`measure` of each matrix's inputs [N, columns], a sum over them, per position, by the matrix's name.
+
+    Tied rows are measured as the head that they also are.
+    """
+    import torch
+
+    head = "model.embed_tokens" if model.config.tie_word_embeddings else "lm_head"
+    sums: dict[str, Any] = {}
+
+    def add(name: str, input_BTC: "torch.Tensor") -> None:
+        sums[name] = sums.get(name, 0) + measure(input_BTC.flatten(0, 1))
+
+    hooks: list[Any] = [model.model.norm.register_forward_hook(lambda _m, _i, out: add(f"{head}.weight", out))]
+    for name, module in model.model.layers.named_modules(prefix="model.layers"):
+        if isinstance(module, torch.nn.Linear):
+            key = f"{name}.weight"
+            hooks.append(module.register_forward_pre_hook(lambda _m, given, key=key: add(key, given[0])))
+    with _hooked(hooks):
+        _run(model, batches)
+    positions = sum(ids_BT.numel() for ids_BT in batches)
+    return {name: total / positions for name, total in sums.items()}
 
 
 def influence(model: "LlamaForCausalLM", batches: "Batches") -> list[float]:

@@ -26,19 +26,23 @@ def greedy(model: Any, tokenizer: Path, prompts: list[str], *, tokens: int) -> l
     return replies
 
 
-def validation_loss(model: "LlamaForCausalLM", folder: Path, phase: str, context: int, windows: int) -> float:
+def validation_loss(
+    model: "LlamaForCausalLM", folder: Path, phase: str, context: int, windows: int, objective: Any = next_token
+) -> float:
     """Mean nats per token over up to `windows` windows of a validation shard; nan-free: raises when it is empty."""
-    return shard_loss(model, TokenShard.open(folder, phase), context, windows)
+    return shard_loss(model, TokenShard.open(folder, phase), context, windows, objective)
 
 
-def shard_loss(model: "LlamaForCausalLM", shard: TokenShard, context: int, windows: int) -> float:
+def shard_loss(
+    model: "LlamaForCausalLM", shard: TokenShard, context: int, windows: int, objective: Any = next_token
+) -> float:
     """Mean nats per token over up to `windows` windows; ValueError for a shard shorter than two."""
     import torch
 
     packed = Packed(shard, context, seed=0)
     batch = packed.batch(0, min(windows, packed.windows))
     with torch.no_grad():
-        loss, count = next_token(model, {name: tensor.to(model.device) for name, tensor in batch.items()})
+        loss, count = objective(model, {name: tensor.to(model.device) for name, tensor in batch.items()})
     return float(loss / count)
 
 

@@ -5,12 +5,13 @@ share of draws that fall on an id has the teacher's probability as its expectati
 number per position, then even steps through the cumulative distribution): as unbiased, and 32 of them err less than 50
 independent ones in fewer bytes (docs/log.md).
 
-    00000.bin …      SHARD windows in the order of training: uint8 [SHARD · T], how many ids each position has; then
-                     3 bytes each, position by position, little-endian: id + 2^18 · (draws − 1); then a seal, the
-                     sha256 of provenance, the shard's number and all that
+    00000.bin …      SHARD windows in the order of training, as COLUMNS, each packed by bz2 behind its length (uint32):
+                     how many ids each position has; draws − 1 of each id; the three bytes of its distance to the id
+                     before, lowest first, a column each; then a seal, the sha256 of provenance, number and all that
     provenance.json  {"provenance": {...}, "windows": n}, written last
 """
 
+import bz2
 import hashlib
 import json
 import os
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 SHARD = 64  # windows
-MOST_IDS, MOST_DRAWS = 1 << 18, 1 << 6  # what three bytes hold
+MOST_IDS, MOST_DRAWS = 1 << 24, 1 << 8  # what three bytes and one hold
+COLUMNS = 5
 POSITIONS = 512  # whose cumulative distributions (float64, as many as the vocabulary) stand in memory at once
 MANIFEST = "provenance.json"
 SEAL = 32  # bytes of a sha256
@@ -46,6 +48,7 @@ def provenance(teacher: Path, tokens: Path, packed: Packed, *, draws: int, tempe
         "order": f"phase {phase}, context {packed.context}, seed {packed.seed}",
         "draws": draws,
         "temperature": temperature,
+        "form": "columns, bz2",
     }
 
 
@@ -112,17 +115,17 @@ class TeacherCache:
         import numpy as np
         import torch
 
-        found = [self._window(step * size + place) for place in range(size)]
-        counts_N, entries = np.concatenate([c for c, _ in found]), np.concatenate([e for _, e in found])
+        found = zip(*(self._window(step * size + place) for place in range(size)), strict=True)
+        counts_N, ids, draws = map(np.concatenate, found)
         used_NK = np.arange(counts_N.max()) < counts_N[:, None]
         drawn_NK, shares_NK = np.zeros(used_NK.shape, "<i8"), np.zeros(used_NK.shape, "<f4")
-        drawn_NK[used_NK] = entries % MOST_IDS
-        shares_NK[used_NK] = (entries // MOST_IDS + 1) / self.origin["draws"]
+        drawn_NK[used_NK] = ids
+        shares_NK[used_NK] = draws / self.origin["draws"]
         taught = {"drawn": torch.from_numpy(drawn_NK), "shares": torch.from_numpy(shares_NK)}
         shape = (size, self.packed.context, -1)
         return self.packed.batch(step, size) | {name: rows.view(shape) for name, rows in taught.items()}
 
-    def _window(self, index: int) -> tuple["np.ndarray", "np.ndarray"]:
+    def _window(self, index: int) -> "tuple[np.ndarray, ...]":
         number, row = divmod(index, SHARD)
         return _read(_file(self.folder, number), _words(self.origin), self.packed.context)[row]
 
@@ -143,7 +146,7 @@ def _shard(teacher: "LlamaForCausalLM", packed: Packed, number: int, origin: dic
     import numpy as np
     import torch
 
-    counts, entries = [], []
+    parts = []
     for step in range(number * SHARD // TOGETHER, (number + 1) * SHARD // TOGETHER):
         ids_BT = packed.batch(step, TOGETHER)["ids"].to(teacher.device)
         with torch.no_grad():
@@ -153,11 +156,8 @@ def _shard(teacher: "LlamaForCausalLM", packed: Packed, number: int, origin: dic
         for at in range(0, len(hidden_ND), POSITIONS):
             part = slice(at, at + POSITIONS)
             logits_NV = (hidden_ND[part] @ head_of(teacher, hidden_ND).T).float() / origin["temperature"]
-            own_counts, own_entries = _runs(draw(logits_NV, starts_N[part], origin["draws"]))
-            counts.append(own_counts)
-            entries.append(own_entries)
-    bytes_E4 = np.concatenate(entries).astype("<u4").view("u1").reshape(-1, 4)
-    return np.concatenate(counts).astype("u1").tobytes() + bytes_E4[:, :3].tobytes()
+            parts.append(_runs(draw(logits_NV, starts_N[part], origin["draws"])))
+    return _packed(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def draw(logits_NV: "torch.Tensor", starts_N: "np.ndarray", draws: int) -> "np.ndarray":
@@ -170,14 +170,40 @@ def draw(logits_NV: "torch.Tensor", starts_N: "np.ndarray", draws: int) -> "np.n
     return torch.searchsorted(chances_NV, places_NK, right=True).clamp(max=logits_NV.shape[1] - 1).cpu().numpy()
 
 
-def _runs(drawn_NK: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
-    """Rows of rising ids → how many different ids each has, and all of them as id + 2^18 · (draws − 1)."""
+def _runs(drawn_NK: "np.ndarray") -> "tuple[np.ndarray, ...]":
+    """Rows of rising ids → how many different ids each has, all of these, and the draws of each."""
     import numpy as np
 
     fresh_NK = np.diff(drawn_NK, axis=1, prepend=-1) != 0
     begins = np.flatnonzero(fresh_NK)
-    lengths = np.diff(begins, append=drawn_NK.size)
-    return fresh_NK.sum(1), drawn_NK.ravel()[begins] + MOST_IDS * (lengths - 1)
+    return fresh_NK.sum(1), drawn_NK.ravel()[begins], np.diff(begins, append=drawn_NK.size)
+
+
+def _packed(counts_N: "np.ndarray", ids: "np.ndarray", draws: "np.ndarray") -> bytes:
+    """A shard's columns: distances are small and draws mostly one, so that bz2 needs about nine bits for both."""
+    import numpy as np
+
+    steps = np.diff(ids, prepend=0)
+    firsts = counts_N.cumsum() - counts_N
+    steps[firsts] = ids[firsts]
+    columns = [counts_N, draws - 1, *(steps >> shift & 255 for shift in (0, 8, 16))]
+    packed = [bz2.compress(column.astype("u1").tobytes()) for column in columns]
+    return b"".join(len(column).to_bytes(4, "little") + column for column in packed)
+
+
+def _unpacked(content: bytes) -> "tuple[np.ndarray, ...]":
+    """What was packed: counts [N], ids, draws."""
+    import numpy as np
+
+    columns, at = [], 0
+    for _ in range(COLUMNS):
+        end = at + 4 + int.from_bytes(content[at : at + 4], "little")
+        columns.append(np.frombuffer(bz2.decompress(content[at + 4 : end]), "u1").astype("i8"))
+        at = end
+    counts_N, draws, *planes = columns
+    steps = sum(plane << 8 * n for n, plane in enumerate(planes))
+    whole, firsts = np.cumsum(steps), counts_N.cumsum() - counts_N
+    return counts_N, whole - np.repeat((whole - steps)[firsts], counts_N), draws + 1
 
 
 def _chance(seed: int, window: int, positions: int) -> "np.ndarray":
@@ -189,19 +215,17 @@ def _chance(seed: int, window: int, positions: int) -> "np.ndarray":
 
 
 @lru_cache(maxsize=2)  # windows come in order, and a step may reach over an edge
-def _read(file: Path, words: bytes, context: int) -> list[tuple["np.ndarray", "np.ndarray"]]:
-    """(ids per position, entries) of each window of a shard."""
+def _read(file: Path, words: bytes, context: int) -> "list[tuple[np.ndarray, ...]]":
+    """(ids per position, ids, draws of each) of each window of a shard."""
     import numpy as np
 
     whole = file.read_bytes()
-    content = whole[:-SEAL]
-    if whole[-SEAL:] != _seal(words, file.name, content):
+    if whole[-SEAL:] != _seal(words, file.name, whole[:-SEAL]):
         raise ValueError(f"{file} is not what was written; delete {file.parent} and write it again")
-    raw = np.frombuffer(content, "u1")
-    counts, raw_E3 = raw[: SHARD * context].reshape(SHARD, context), raw[SHARD * context :].reshape(-1, 3)
-    entries = raw_E3 @ np.array([1, 1 << 8, 1 << 16])
-    ends = counts.sum(1, dtype=int).cumsum()
-    return list(zip(counts, np.split(entries, ends[:-1]), strict=True))
+    counts_N, ids, draws = _unpacked(whole[:-SEAL])
+    counts = counts_N.reshape(SHARD, context)
+    ends = counts.sum(1).cumsum()[:-1]
+    return list(zip(counts, np.split(ids, ends), np.split(draws, ends), strict=True))
 
 
 def _words(origin: dict[str, Any]) -> bytes:

@@ -52,8 +52,10 @@ def main(
     result: dict[str, Any] = {"chance": quiz.CHANCE, "size_bytes": size_bytes(model), "n_chat": n_chat}
     for lang, talk in talks.items():
         bits, size = metrics.bits_per_byte(judged, texts[lang])
-        share, chat = metrics.rate(quiz.ask(judged, asked[lang])), metrics.rate(quiz.told(talk))["value"]
+        marks, chat = quiz.ask(judged, asked[lang]), metrics.rate(quiz.told(talk))["value"]
+        share = metrics.rate(marks)
         result |= {f"bpb_{lang}": bits, f"n_bytes_{lang}": size, f"qa_{lang}": share["value"], f"chat_{lang}": chat}
+        result |= {f"marks_{lang}": "".join("01"[mark] for mark in marks)}  # so that subjects can be paired
         result |= {f"n_qa_{lang}": share["n"], f"qa_{lang}_low": share["low"], f"qa_{lang}_high": share["high"]}
         journal.step(0, **{f"eval/{key}_{lang}": result[f"{key}_{lang}"] for key in ("bpb", "qa", "chat")})
     journal.step(0, **{"perf/peak_rss_mib": peak_mib()})

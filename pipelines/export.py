@@ -1,28 +1,17 @@
 """Turns Mini into one artifact that apps can open, and lets it out only if it still is Mini."""
 
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from corpus import shards
-from export import checkpoint, gguf, manifest, onnx, optimum_box, verify
-from export.texts import PLAIN_TEXTS
+from export import artifacts, checkpoint, gguf, manifest, material, onnx, verify
+from models import calibration as activations
 from models import reference
 from pipelines._journal import Journal
 from pipelines._provenance import lineage
 from pipelines._stage import StageError, StageParams, enter
-
-SETTINGS = {  # artifact → its maker and the precision asked of it
-    "gguf-f16": (gguf.make, "F16"),
-    "gguf-q8_0": (gguf.make, "Q8_0"),
-    "gguf-q4_k_m": (gguf.make, "Q4_K_M"),
-    "onnx-int8": (onnx.make, "int8"),
-    "onnx-int4": (onnx.make, "int4"),
-    "onnx-optimum": (optimum_box.make, "fp32"),
-}
 
 
 class Limits(StageParams):
@@ -33,6 +22,13 @@ class Limits(StageParams):
     logit_gap: float = Field(ge=0, description="largest difference of any one logit")
     top1: float = Field(ge=0, le=1, description="smallest share of positions whose likeliest token is Mini's")
     greedy: float = Field(ge=0, le=1, description="smallest share of Mini's greedy tokens that it generates too")
+
+
+class Blocks(StageParams):
+    """How ONNX weights are rounded."""
+
+    block_size: int = Field(ge=16, description="columns that share a scale, a power of two")
+    symmetric: bool = Field(description="no zero point")
 
 
 class Params(StageParams):
@@ -47,27 +43,33 @@ class Params(StageParams):
     gate_texts: int = Field(ge=1, description="calibration documents the gate reads")
     gate_characters: int = Field(ge=1, description="characters of each whose token ids are compared")
     gate_tokens: int = Field(ge=2, description="tokens of each whose logits are compared")
+    importance_texts: int = Field(ge=0, description="further calibration documents that weigh the columns of matrices")
+    onnx: Blocks
     limits: dict[str, Limits] = Field(description="limits by artifact name")
 
 
 def main(*, model: Path, calibration: Path | None, name: str, out: Path, params: Params, journal: Journal) -> None:
     """Writes the artifact `name` of `model` with its manifest; raises ValueError when it is refused.
 
-    The gate's texts are the first training documents of the last phase, never a text that an evaluation uses; without
-    `calibration` (the mix folder), a few of our own.
+    calibration: the mix folder, for the gate's texts and further ones that weigh the columns of matrices; without it
+    both are a few texts of our own.
     """
-    if name not in SETTINGS or name not in params.limits:
-        raise StageError(f"--name {name}: no such artifact, or no export.limits for it; use {', '.join(SETTINGS)}")
-    make, precision = SETTINGS[name]
+    if name not in artifacts.SETTINGS or name not in params.limits:
+        raise StageError(f"--name {name}: no artifact that has export.limits; use {', '.join(artifacts.SETTINGS)}")
     parent = checkpoint.read(model)
     card = gguf.Card(**params.model_dump(include=set(gguf.Card.__dataclass_fields__)))
     print(f"export: {parent.parameters:,} parameters to {name}", flush=True)
-    notes = make(parent, card, precision, out)
-    documents = shards.read(calibration / "phase2") if calibration else ({"text": text} for text in PLAIN_TEXTS)
-    gate: dict[str, Any] = {
-        "texts": [row["text"][: params.gate_characters] for row in islice(documents, params.gate_texts)]
-    }
-    gate |= {"card": card, "longest": params.gate_tokens, **params.limits[name].model_dump()}
+    wanted = {"count": params.gate_texts + params.importance_texts, "characters": params.gate_characters}
+    texts = material.texts(calibration, **wanted)
+
+    def importance() -> dict[str, Any]:
+        rows = verify.parent_ids(parent, texts[params.gate_texts :] or texts)
+        opening = [] if parent.bos is None else [parent.bos]
+        return activations.input_squares(model, [opening + row for row in rows])
+
+    notes = artifacts.make(name, parent, card, out, importance=importance, blocks=onnx.Blocks(**dict(params.onnx)))
+    gate: dict[str, Any] = {"texts": texts[: params.gate_texts], "longest": params.gate_tokens, "card": card}
+    gate |= params.limits[name].model_dump()
     verdict = verify.verify(out, parent=parent, reference=reference.logits(model), **gate)
     made = lineage(params.model_dump(), model=model, calibration=calibration)
     size = manifest.write(out, name=name, parent=parent, card=card, lineage=made)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from corpus import shards
+from export import material
 from pipelines._journal import Journal
 from pipelines._stage import load_params
 
@@ -44,6 +46,7 @@ TRAINING = {
     "distill": {"teacher": "@extend", "student": "@prune", "tokens": "@tokenize"},
     "sft": {"student": "@distill", "dialogues": "@synthesize", "tokens": "@tokenize"},
     "dpo": {"student": "@sft", "preferences": "@synthesize", "tokens": "@tokenize"},
+    "qad": {"model": "@dpo", "dialogues": "@synthesize", "tokens": "@tokenize"},
 }
 
 
@@ -92,6 +95,18 @@ def test_data_stages_and_tokenizer_are_the_same_bytes_again(place, tmp_path):
         for file in files(place / name):
             assert filecmp.cmp(place / name / file, tmp_path / name / file, shallow=False), f"{name}/{file}"
         assert report(place, name) == report(tmp_path, name)
+
+
+def test_text_that_weighs_an_export_shares_no_fifty_characters_with_what_is_evaluated(place):
+    def shingles(text):
+        return {text[at : at + 50] for at in range(len(text) - 49)}
+
+    weighing = set().union(*map(shingles, material.texts(place / "mix", count=2000, characters=2000)))
+    questions = (place / "synthesize/questions.jsonl").read_text().splitlines()
+    evaluated = [document["text"] for document in shards.read(place / "mix/validation")]
+    evaluated += [json.loads(line)["question"] for line in questions]
+    assert len(weighing) > 10_000 and len(evaluated) > 20
+    assert not [text for text in evaluated if weighing & shingles(text)]
 
 
 def test_the_family_has_the_shapes_it_was_asked_for(place):

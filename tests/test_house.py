@@ -180,7 +180,7 @@ def test_a_file_opens_with_one_sentence_and_fits_its_size():
 
 
 def test_the_source_can_be_read_in_an_afternoon():
-    """Lines of code: no blanks, comments, docstrings. Measurements are read one at a time, beside the claim they make."""
+    """Lines of code: no blanks, comments, docstrings; measurements apart, for each is read alone, beside its claim."""
     lines = {path: house.lines_of_code(path) for path in house.source_files("*.py")}
     measuring = sum(count for path, count in lines.items() if "benchmarks" in path.parts)
     product = sum(lines.values()) - measuring

@@ -14,7 +14,7 @@ def family(params: dict[str, Any]) -> dict[str, Shape]:
     kept = {name: params["prune"][name] for name in ("hidden", "ffn", "heads", "layers")}
     mini = Shape(**(vars(base) | kept | {"tied": True}))
     grown = dict.fromkeys(("upscale", "midtrain", "extend"), base)
-    return {"pretrain": seed, **grown, **dict.fromkeys(("prune", "distill", "sft", "dpo"), mini)}
+    return {"pretrain": seed, **grown, **dict.fromkeys(("prune", "distill", "sft", "dpo", "qad"), mini)}
 
 
 def flops(stage: str, params: dict[str, Any], shapes: dict[str, Shape]) -> float:
@@ -27,8 +27,8 @@ def flops(stage: str, params: dict[str, Any], shapes: dict[str, Shape]) -> float
 
 
 def frozen_of(stage: str, shapes: dict[str, Shape]) -> Shape | None:
-    """What stands beside the trained model: Base as the teacher, the model itself as the reference of preferences."""
-    return {"distill": shapes.get("extend"), "dpo": shapes.get("dpo")}.get(stage)
+    """What stands beside the trained model: Base as the teacher, the model itself as reference or teacher."""
+    return {"distill": shapes.get("extend"), "dpo": shapes.get("dpo"), "qad": shapes.get("dpo")}.get(stage)
 
 
 def muon_flops(shape: Shape, own: dict[str, Any]) -> float:

@@ -78,3 +78,14 @@ def test_wilson_interval_matches_published_values_and_stays_in_bounds():
     assert interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
     assert interval(29, 29)[1] == 1.0
     assert interval(0, 0) == (0.0, 1.0)
+
+
+def test_matched_pairs_are_compared_by_what_only_one_of_them_got_right():
+    same = metrics.paired("1100" * 100, "1100" * 100)
+    assert same["value"] == 0 and -0.01 < same["low"] < 0 < same["high"] < 0.01
+    found = metrics.paired("1" * 9 + "0" + "10" * 45, "0" * 9 + "1" + "10" * 45)
+    assert found["value"] == 0.08 and found["n"] == 100
+    middle, spread = 8 / 102, 11 / 102 - (8 / 102) ** 2
+    assert found["high"] - middle == pytest.approx(1.96 * (spread / 102) ** 0.5, rel=1e-4)
+    with pytest.raises(ValueError, match="not of the same questions"):
+        metrics.paired("1", "11")

@@ -11,6 +11,7 @@ def judged(size, qa, kl=None):
         row |= {
             f"bpb_{lang}": 1.5,
             f"qa_{lang}": qa,
+            f"marks_{lang}": "1" * round(10 * qa) + "0" * (10 - round(10 * qa)),
             f"qa_{lang}_low": qa - 0.1,
             f"qa_{lang}_high": qa + 0.1,
             f"chat_{lang}": 0.5,
@@ -58,6 +59,10 @@ def test_rates_stand_with_their_interval_and_the_judges_own_quality(evidence):
     page = report.page(evidence, [])
     assert "0.500 [0.400, 0.600] n=48" in page and "| filter: not_korean | -15 |" in page
     assert "precision 0.93\nand recall 0.82" in page and "chance is\n0.25" in page
+
+
+def test_an_artifact_stands_against_mini_on_the_same_questions(evidence):
+    assert "| onnx-int4 | -0.100 [-0.309, +0.143] | -0.100 [-0.309, +0.143] |" in report.page(evidence, [])
 
 
 def test_the_vocabulary_stands_with_its_compression_and_its_kinds(evidence):

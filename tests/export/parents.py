@@ -10,8 +10,10 @@ from midm_mini.format import EOT
 
 from corpus import bpe
 from export.gguf import Card
+from export.onnx import Blocks
 
 CARD = Card("midm-mini-test", "instruct", "v0.1", "mit", ("ko", "en"), "midm-base-test")
+BLOCKS = Blocks(block_size=32, symmetric=False)
 HEADS, KV_HEADS, HEAD_DIM, LAYERS, CONTEXT = (4, 2, 32, 2, 256)  # 4 x 32 is not hidden: head_dim must be carried
 ROPE_THETA = 50_000.0
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from corpus import pretokens
 from export import checkpoint, gguf, onnx, optimum_box, verify
 from export.texts import PLAIN_TEXTS
 from models import reference
-from tests.export.parents import CARD, rewrite, save_foreign, save_parent
+from tests.export.parents import BLOCKS, CARD, rewrite, save_foreign, save_parent
 
 LIMITS = {"mean_kl": 1e-4, "tail_kl": 1e-3, "logit_gap": 0.1, "top1": 0.98, "greedy": 0.95}
 
@@ -65,7 +66,9 @@ def test_the_released_shape_passes_the_gate_as_gguf(released: checkpoint.Parent,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["foreign", "released"])
-@pytest.mark.parametrize(("make", "precision"), [(onnx.make, "int8"), (optimum_box.make, "fp32")])
+@pytest.mark.parametrize(
+    ("make", "precision"), [(partial(onnx.make, blocks=BLOCKS), "int8"), (optimum_box.make, "fp32")]
+)
 def test_both_pass_the_gate_as_onnx(
     request: pytest.FixtureRequest, name: str, make: Callable[..., Any], precision: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

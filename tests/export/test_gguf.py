@@ -1,6 +1,7 @@
 """A GGUF file is the parent: same numbers, same ids, same stops, under the official name."""
 
 import dataclasses
+import hashlib
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from export import checkpoint, facts, gguf, verify
-from models import reference
+from models import calibration, reference
 from tests.export.parents import ROPE_THETA, save_parent, sentences
 
 OFFICIAL = re.compile(  # the validation pattern of ggml's naming convention (docs/gguf.md)
@@ -78,6 +79,8 @@ def test_the_file_carries_what_a_reader_would_otherwise_guess(
     assert value["tokenizer.chat_template"] == parent.template
     assert (value["general.license"], value["general.languages"]) == ("mit", ["ko", "en"])
     assert value["general.base_model.0.name"] == "midm-base-test"
+    weights = (parent.folder / "model.safetensors").read_bytes()
+    assert value["openmidm.parent.sha256"] == [hashlib.sha256(weights).hexdigest()]
     assert "output.weight" not in {tensor.name for tensor in reader.tensors}, "tied rows are stored once"
     kinds = dict(zip(value["tokenizer.ggml.tokens"], value["tokenizer.ggml.token_type"], strict=True))
     assert kinds["<|eot_id|>"] == format.TokenType.CONTROL
@@ -85,7 +88,7 @@ def test_the_file_carries_what_a_reader_would_otherwise_guess(
     assert kinds[f"[PAD{len(parent.ids)}]"] == format.TokenType.UNUSED
 
 
-@pytest.mark.parametrize("precision", ["F16", "Q8_0", "Q4_K_M"])
+@pytest.mark.parametrize("precision", ["F16", *gguf.TYPES_WITHIN])
 def test_the_name_follows_the_official_pattern_and_the_bytes_are_a_function_of_the_parent(
     parent: checkpoint.Parent, card: gguf.Card, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +99,69 @@ def test_the_name_follows_the_official_pattern_and_the_bytes_are_a_function_of_t
     found = OFFICIAL.match(first.name)
     assert found
     assert (found["SizeLabel"], found["FineTune"], found["Encoding"]) == ("1.2M", "instruct", precision)
+
+
+@pytest.fixture(scope="module")
+def importance(parent: checkpoint.Parent) -> dict[str, np.ndarray]:
+    windows = np.random.RandomState(3).randint(3, len(parent.ids), size=(16, 64)).tolist()
+    return calibration.input_squares(parent.folder, windows)
+
+
+def error(path: Path, parent: checkpoint.Parent, importance: dict[str, np.ndarray]) -> float:
+    """Sum over matrices of squared rounding errors, each column as heavy as `importance` says, shares of the whole."""
+    import gguf as format
+
+    stored = {
+        tensor.name: format.dequantize(tensor.data, tensor.tensor_type) for tensor in format.GGUFReader(path).tensors
+    }
+    shares = []
+    for name, weight in checkpoint.tensors(parent):
+        if name in importance:
+            ours = gguf._as_llama_cpp(name, weight, parent)
+            gap = (stored[gguf.official_name(parent, name)] - ours) ** 2 @ importance[name]
+            shares.append(gap.sum() / (ours**2 @ importance[name]).sum())
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize("precision", ["Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS"])
+def test_columns_that_matter_are_rounded_better_with_an_importance_matrix(
+    parent: checkpoint.Parent, card: gguf.Card, importance: dict[str, np.ndarray], tmp_path: Path, precision: str
+) -> None:
+    """Where columns differ: here one in eight is a hundred times as heavy as measured."""
+    import gguf as format
+
+    tilted = {name: columns * np.where(np.arange(len(columns)) % 8, 1, 100) for name, columns in importance.items()}
+    plain = made(parent, card, precision, tmp_path / "plain")
+    (tmp_path / "weighed").mkdir()
+    gguf.make(parent, card, precision, tmp_path / "weighed", importance=tilted)
+    weighed = next((tmp_path / "weighed").glob("*.gguf"))
+    assert error(weighed, parent, tilted) < 0.97 * error(plain, parent, tilted)
+    said = {key: field.contents() for key, field in format.GGUFReader(weighed).fields.items()}
+    assert said["quantize.imatrix.entries_count"] == len(importance) == 15
+    assert not any("imatrix" in key for key in format.GGUFReader(plain).fields)
+
+
+def test_importance_is_the_mean_square_of_what_each_column_is_given(
+    parent: checkpoint.Parent, importance: dict[str, np.ndarray]
+) -> None:
+    """Of the first layer's queries: the normed embeddings, which numpy can compute alone."""
+    weights = dict(checkpoint.tensors(parent))
+    ids = np.random.RandomState(3).randint(3, len(parent.ids), size=(16, 64))
+    rows = weights["model.embed_tokens.weight"][ids.ravel()].astype(np.float64)
+    normed = rows / np.sqrt((rows**2).mean(-1, keepdims=True) + 1e-5)
+    expected = ((normed * weights["model.layers.0.input_layernorm.weight"]) ** 2).mean(0)
+    np.testing.assert_allclose(importance["model.layers.0.self_attn.q_proj.weight"], expected, rtol=1e-4)
+    assert {name: len(columns) for name, columns in importance.items()} == {
+        name: shape[1] for name, shape in parent.shapes.items() if len(shape) > 1
+    }
+
+
+def test_a_column_that_never_acts_does_not_break_a_file(
+    parent: checkpoint.Parent, card: gguf.Card, importance: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    dead = {name: np.where(np.arange(len(columns)) < 64, 0, columns) for name, columns in importance.items()}
+    gguf.make(parent, card, "IQ4_XS", tmp_path, importance=dead)
+    assert np.isfinite(logits_f32_cache(next(tmp_path.glob("*.gguf")), [0, 5, 6])).all()
 
 
 def test_rows_that_do_not_fit_k_quants_are_named(card: gguf.Card, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from midm_mini.format import BOS, EOS, render_chat
 
 from export import checkpoint, facts, gguf, onnx, verify
-from tests.export.parents import save_parent, sentences
+from tests.export.parents import BLOCKS, save_parent, sentences
 from tests.runtime.test_format import LONG_CHAT, TOOLS
 
 pytestmark = pytest.mark.slow
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def folder(parent: checkpoint.Parent, card: gguf.Card, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("int4")
-    onnx.make(parent, card, "int4", out)
+    onnx.make(parent, card, "int4", out, blocks=BLOCKS)
     return out
 
 
@@ -76,7 +76,7 @@ def test_a_second_build_gives_the_same_bytes_and_knows_no_place_or_commit(
 
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        onnx.make(parent, card, precision, tmp_path / name)
+        onnx.make(parent, card, precision, tmp_path / name, blocks=BLOCKS)
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert {"chat_template.jinja", "genai_config.json", "model.onnx", "model.onnx.data", "tokenizer.json"} <= set(files)
     for name in files:
@@ -103,6 +103,6 @@ def test_an_untied_parent_is_built_with_both_matrices(card: gguf.Card, tmp_path:
 
     parent = checkpoint.read(save_parent(tmp_path / "hf", tied=False))
     (tmp_path / "out").mkdir()
-    onnx.make(parent, card, "int8", tmp_path / "out")
+    onnx.make(parent, card, "int8", tmp_path / "out", blocks=BLOCKS)
     with midm_mini.load(tmp_path / "out", threads=1) as artifact:
         assert artifact.logits([0, 9, 8]).shape == (3, parent.config["vocab_size"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from corpus import shards
+from export import artifacts
 from pipelines import export
 from pipelines._journal import Journal
 from pipelines._stage import StageError
@@ -28,7 +29,9 @@ def params(**limits: Any) -> export.Params:
             "gate_texts": 8,
             "gate_characters": 200,
             "gate_tokens": 32,
-            "limits": dict.fromkeys(export.SETTINGS, LOOSE) | limits,
+            "importance_texts": 12,
+            "onnx": {"block_size": 32, "symmetric": False},
+            "limits": dict.fromkeys(artifacts.SETTINGS, LOOSE) | limits,
         }
     )
 
@@ -36,8 +39,9 @@ def params(**limits: Any) -> export.Params:
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("inputs")
-    rest = {"lang": "ko", "source": "test", "license": "mit", "url": "", "label": ""}
-    documents = [{"id": str(n), "text": text, **rest} for n, text in enumerate(sentences(30, seed=7))]
+    rest = {"source": "test", "license": "mit", "url": "", "label": ""}
+    texts = enumerate(sentences(40, seed=7))
+    documents = [{"id": str(n), "lang": ("ko", "en")[n % 2], "text": text, **rest} for n, text in texts]
     shards.write(root / "mix" / "phase2", documents)
     return {"model": save_parent(root / "hf"), "calibration": root / "mix"}
 
@@ -47,7 +51,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     [
         "gguf-f16",
         "gguf-q8_0",
-        "gguf-q4_k_m",
+        "gguf-iq4_xs",
         pytest.param("onnx-int8", marks=pytest.mark.slow),
         pytest.param("onnx-int4", marks=pytest.mark.slow),
         pytest.param("onnx-optimum", marks=pytest.mark.slow),

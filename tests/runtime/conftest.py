@@ -13,6 +13,7 @@ from midm_mini import Model, load
 from midm_mini.format import CHAT_TEMPLATE, CONTROL_TOKENS, EOT
 
 from corpus import bpe
+from tests.runtime.service import Service, serving
 
 CONTEXT = 256
 TEXTS = [f"{n}번째 문장: 한국의 수도는 서울이다. The capital of Korea is Seoul, sentence {n}." for n in range(200)]
@@ -50,10 +51,30 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def artifacts(parent: Path) -> dict[str, Path]:
+def gguf(parent: Path) -> Path:
+    """The quickest of the three to make."""
+    return _gguf(parent, parent.parent / "gguf")
+
+
+@pytest.fixture(scope="session")
+def artifacts(parent: Path, gguf: Path) -> dict[str, Path]:
     """One path per format."""
-    root = parent.parent
-    return {"gguf": _gguf(parent, root / "gguf"), **_onnx(parent, root)}
+    return {"gguf": gguf, **_onnx(parent, parent.parent)}
+
+
+@pytest.fixture(scope="module")
+def shared(gguf: Path) -> Iterator[Service]:
+    """One server with the limits it has by default."""
+    with serving(gguf) as service:
+        yield service
+
+
+@pytest.fixture
+def service(shared: Service) -> Iterator[Service]:
+    """The shared server, at full speed before and after."""
+    yield shared
+    shared.pause = 0.0
+    assert shared.quiet()
 
 
 @pytest.fixture(params=FORMATS)
@@ -157,3 +178,12 @@ def _onnx(parent: Path, root: Path) -> dict[str, Path]:
     shutil.copytree(genai, plain, ignore=shutil.ignore_patterns("genai_config.json"))
     shutil.copy(parent / "config.json", plain)
     return {"onnx-genai": genai, "onnx": plain}
+
+
+@pytest.fixture
+def no_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import of any library behind the wheel, or of its backends, fails."""
+    for name in ("llama_cpp", "onnxruntime", "onnxruntime_genai", "tokenizers", "safetensors"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("gguf_backend", "onnx_backend"):
+        monkeypatch.delitem(sys.modules, f"midm_mini.{name}", raising=False)

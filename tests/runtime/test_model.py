@@ -1,10 +1,11 @@
 """Proves that every backend gives the same ids, logits, pieces and refusals."""
 
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
-from midm_mini import MidmError, Model, load
+from midm_mini import MidmError, Model, backend, load
 from midm_mini.format import BOS, EOT, PII_PLACEHOLDERS, render_chat
 
 MESSAGES = [{"role": "user", "content": "한국의 수도는 어디야?"}]
@@ -212,13 +213,13 @@ def test_broken_files_are_refused_in_one_sentence(tmp_path: Path, artifacts: dic
     for name in ("tokenizer.json", "config.json"):
         (tmp_path / "cut" / name).write_bytes((artifacts["onnx"] / name).read_bytes())
     (tmp_path / "cut" / "model.onnx").write_bytes(b"not a graph")
-    with pytest.raises(MidmError, match=r"cut\.gguf: llama\.cpp refuses it \(.+\); export"):
+    with pytest.raises(MidmError, match=r"cut\.gguf: tensor .+ export"):
         load(tmp_path / "cut.gguf")
-    with load(tmp_path / "cut") as model, pytest.raises(MidmError, match="refused"):
-        model.logits([1])
+    with pytest.raises(MidmError, match=r"model\.onnx: "):
+        load(tmp_path / "cut")
     for name, content in {"config.json": "{}", "tokenizer.json": "{"}.items():
         (tmp_path / "cut" / name).write_text(content)
-        with pytest.raises(MidmError, match=rf"{name}: refused"):
+        with pytest.raises(MidmError, match=rf"{name}: .+"):
             load(tmp_path / "cut")
         (tmp_path / "cut" / name).write_bytes((artifacts["onnx"] / name).read_bytes())
     with pytest.raises(MidmError, match=r"genai_config\.json"):
@@ -226,3 +227,100 @@ def test_broken_files_are_refused_in_one_sentence(tmp_path: Path, artifacts: dic
     (tmp_path / "empty").mkdir()
     with pytest.raises(MidmError, match=r"no \.gguf"):
         load(tmp_path / "empty")
+
+
+def test_what_the_cache_holds_never_changes_an_answer(model: Model, artifacts: dict[str, Path]) -> None:
+    """Prompts that share beginnings, in any order, among abandoned replies and scorings, answer as a fresh model's."""
+    choose = random.Random(0)
+    trunk = [choose.randrange(3, 400) for _ in range(60)]
+    with load(model.path, threads=1) as fresh:
+        for turn in range(40):
+            prompt = trunk[: choose.choice([1, 2, 20, 59, 60])] + [choose.randrange(3, 400) for _ in range(turn % 4)]
+            if turn % 5 == 1:
+                model.logits(prompt)
+            reply = model.stream(prompt, max_tokens=6)
+            for _ in range(choose.choice([1, 2, 9])):
+                next(reply, None)
+            fresh._opened._cached = []
+            assert np.abs(model._opened.start(prompt) - fresh._opened.start(prompt)).max() < 1e-4
+            trunk = choose.choice([trunk, [*prompt, *(piece.token for piece in reply._seen)]])
+
+
+def test_a_prompt_is_read_only_from_where_it_differs(model: Model, monkeypatch) -> None:
+    name = "_next" if model.format != "gguf" else "_decode"
+    read, real = [], getattr(model._opened, name)
+    monkeypatch.setattr(model._opened, name, lambda ids, **rest: (read.append(len(ids)), real(ids, **rest))[1])
+    first = list(range(10, 50))
+    for prompt in (first, first, [*first[:30], 5, 6], [*first[:30], 5, 6, 7], first[:10]):
+        next(model.stream(prompt, max_tokens=1))
+    assert read == [40, 1, 12 - 10, 1, 1]
+
+
+def test_an_interrupted_reading_leaves_no_lie_behind(model: Model, monkeypatch) -> None:
+    prompt, fresh = list(range(10, 50)), model.logits(list(range(10, 50)))[-1]
+    real = model._opened._next if model.format != "gguf" else model._opened._decode
+    for moment in (0, 1):
+        with monkeypatch.context() as patch:
+
+            def fails(ids, moment=moment, **rest):
+                if moment:
+                    real(ids, **rest)
+                raise KeyboardInterrupt
+
+            patch.setattr(model._opened, real.__name__, fails)
+            with pytest.raises(KeyboardInterrupt):
+                next(model.stream([*prompt[:20], 7, 8, 9], max_tokens=1))
+        assert np.abs(model._opened.start(prompt) - fresh).max() < 1e-4
+
+
+def test_an_embedding_is_the_mean_of_the_last_states_and_spares_the_answers(
+    artifacts: dict[str, Path], parent: Path
+) -> None:
+    import torch
+    from transformers import LlamaModel
+
+    text = "한국의 수도는 서울이다. " * 20
+    with load(artifacts["gguf"], threads=1) as model:
+        before = model.stream(text, max_tokens=6).text
+        ids = [model.bos, *model.tokenize(text, special=False)]
+        with torch.no_grad():
+            states = LlamaModel.from_pretrained(parent, dtype=torch.float32)(torch.tensor([ids])).last_hidden_state[0]
+        mean, found = states[1:].mean(dim=0).numpy(), model.embed(text)
+        assert found.dtype == np.float32 and np.abs(found - mean / np.linalg.norm(mean)).max() < 1e-4
+        assert model.stream(text, max_tokens=6).text == before
+        for wrong in ("", text * 9):
+            with pytest.raises(MidmError, match="to embed"):
+                model.embed(wrong)
+
+
+def test_a_format_that_cannot_embed_says_which_can(artifacts: dict[str, Path]) -> None:
+    with load(artifacts["onnx"], threads=1) as model, pytest.raises(MidmError, match="GGUF"):
+        model.embed("서울")
+
+
+def test_the_number_of_threads_changes_no_bit_of_a_gguf_answer(artifacts: dict[str, Path]) -> None:
+    scores = []
+    for threads in (1, 2):
+        with load(artifacts["gguf"], threads=threads) as model:
+            read = model.logits(range(3, 253))
+            scores.append([*read, *(model._opened.step(token).copy() for token in range(5))])
+    assert np.array_equal(scores[0], scores[1])
+
+
+def test_the_fastest_number_of_threads_stays(monkeypatch) -> None:
+    monkeypatch.setattr(backend, "cores", lambda: 8)
+    cost = {1: 3.0, 4: 1.0, 8: 2.0}
+    for weights, first in {1_000: 1, 10**9: 8}.items():
+        trial = backend.Trial(weights)
+        assert trial.threads == first
+        for _ in range(backend.TRIES * (3 if weights == 1_000 else 2) - 1):
+            assert not trial.add(cost[trial.threads])
+        assert trial.add(cost[trial.threads]) and trial.threads == 4
+
+
+def test_threads_are_tried_on_real_steps_and_then_left_alone(artifacts: dict[str, Path], monkeypatch) -> None:
+    monkeypatch.setattr(backend, "cores", lambda: 2)
+    with load(artifacts["gguf"]) as model, load(artifacts["gguf"], threads=1) as fixed:
+        options = {"max_tokens": 3 * backend.TRIES, "temperature": 0.8, "seed": 1}
+        assert model.stream("수도", **options).text == fixed.stream("수도", **options).text
+        assert model._opened._trial is None

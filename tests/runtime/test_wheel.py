@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import midm_mini
 import pytest
 from midm_mini import cli
+
+from tools import environment, wheels
 
 SOURCE = Path(midm_mini.__file__).parent
 FORBIDDEN = {"torch", "transformers", "pipelines", "corpus", "models", "export", "evals", "mlflow"}
@@ -84,3 +87,30 @@ def test_an_error_is_one_line_and_code_two(capsys, tmp_path: Path) -> None:
     assert cli.main(["chat", str(tmp_path / "absent"), "--prompt", "x"]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("error: ") and shown.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_empty_environment_without_a_compiler_installs_the_wheels_and_answers(
+    artifacts, tmp_path: Path, capsys
+) -> None:
+    wheels.main(tmp_path / "dist")
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    *install, _ = environment.installer()
+    if not install[0].endswith("uv"):
+        pytest.skip("no uv, whose cache holds the packages of this environment: pip would need the network")
+    install += [python, "--offline", "--only-binary", ":all:", "--find-links", tmp_path / "dist"]
+    install += ["-c", environment.MAIN, "midm-mini[gguf,onnx]"]
+    bare = {"PATH": str(python.parent), "CC": "/bin/false", "CXX": "/bin/false"}
+    done = subprocess.run(install, env=os.environ | bare, capture_output=True, text=True)
+    if "network was disabled" in done.stderr:
+        pytest.skip("uv's cache does not hold every package of this environment")
+    assert done.returncode == 0, done.stderr
+    absent = "import importlib.util as u; print([n for n in ('torch', 'transformers', 'pip') if u.find_spec(n)])"
+    assert subprocess.run([python, "-c", absent], env=bare, capture_output=True, text=True).stdout == "[]\n"
+    capsys.readouterr()
+    for path in artifacts.values():
+        question = ["chat", str(path), "--prompt", "수도?", "--max-tokens", "4", "--threads", "1"]
+        there = subprocess.run([python.with_name("midm-mini"), *question], env=bare, capture_output=True, text=True)
+        assert cli.main(question) == 0
+        assert (there.returncode, there.stdout) == (0, capsys.readouterr().out), there.stderr

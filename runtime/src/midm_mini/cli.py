@@ -2,11 +2,15 @@
 
 import argparse
 import json
+import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from midm_mini import headers
 from midm_mini.format import MANIFEST, Message, MidmError
+from midm_mini.manifest import compare
 from midm_mini.model import load
 
 SAMPLING = {"max_tokens": int, "temperature": float, "top_p": float, "seed": int}  # options of Model.stream
@@ -67,6 +71,43 @@ def info(options: argparse.Namespace) -> None:
             raise MidmError(f"{folder / MANIFEST}: not JSON ({error}); export the bundle again") from error
 
 
+def bench(options: argparse.Namespace) -> None:
+    """Measures loading, first token, reading, writing and memory at 1, 2, 4 … all cores, or at --threads."""
+    from midm_mini import measure
+
+    found = measure.bench(options.path, [options.threads] if options.threads else ())
+    print(measure.table(found))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Answers over HTTP as OpenAI's API does; beyond this machine only with a key, by --key-file or MIDM_MINI_KEY."""
+    try:
+        from midm_mini import server
+    except ImportError as error:
+        raise MidmError(f"{error}; run: pip install 'midm-mini[server]'") from error
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    key = given["key_file"].read_text("utf-8").strip() if "key_file" in given else os.environ.get("MIDM_MINI_KEY")
+    places = {name: given[name] for name in ("host", "port") if name in given}
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with load(options.path, **{name: given[name] for name in OPENING if name in given}) as model:
+        server.run(model, key=key, hosts=given.get("hosts", "").split(","), **places)
+
+
+def verify(options: argparse.Namespace) -> None:
+    """Compares every file with manifest.json, offline, and checks the headers; one line a file, then a verdict."""
+    folder = options.path if options.path.is_dir() else options.path.parent
+    wrong = 0
+    for row in compare(folder):
+        wrong += bool(row.fault)
+        print(f"{'WRONG' if row.fault else 'ok':5}  {row.bytes:>13,} bytes  {row.path}  {row.fault}".rstrip())
+    if wrong:
+        raise MidmError(f"{folder}: {wrong} files are not as the manifest says; get the bundle again")
+    headers.check(options.path)
+    print(f"{folder}: whole, as its manifest says; headers sound")
+
+
 def _ask() -> str:
     try:
         return input("> ")
@@ -77,4 +118,7 @@ def _ask() -> str:
 COMMANDS: Mapping[str, tuple[Callable[[argparse.Namespace], None], Mapping[str, type]]] = {  # name → run, its options
     "chat": (chat, {"prompt": str, "system": str} | SAMPLING | OPENING),
     "info": (info, {}),
+    "bench": (bench, {"threads": int, "json": Path}),
+    "serve": (serve, {"host": str, "port": int, "hosts": str, "key_file": Path} | OPENING),
+    "verify": (verify, {}),
 }

@@ -128,13 +128,19 @@ def artifact_format(path: Path) -> str:
     """gguf, onnx-genai or onnx: what lies at `path` (a .gguf file or a folder); MidmError if nothing or several."""
     if path.is_file() and path.suffix == ".gguf":
         return "gguf"
-    for pattern, kind in {"*.gguf": "gguf", "genai_config.json": "onnx-genai", "model.onnx": "onnx"}.items():
+    layouts = {"*.gguf": "gguf", "genai_config.json": "onnx-genai", "model.onnx": "onnx", "onnx/*.onnx": "onnx"}
+    for pattern, kind in layouts.items():
         count = len(list(path.glob(pattern)))
         if count > 1:
-            raise MidmError(f"{path}: holds {count} .gguf files; name one of them")
+            raise MidmError(f"{path}: holds {count} {pattern}; name one of them")
         if count:
             return kind
     raise MidmError(f"{path}: no .gguf file, genai_config.json or model.onnx there; give an exported artifact")
+
+
+def graph_file(folder: Path) -> Path:
+    """The ONNX graph of a folder: under onnx/ where transformers.js looks for it, else beside the configs."""
+    return next(folder.glob("onnx/*.onnx"), folder / "model.onnx")
 
 
 def _checked(message: Message, index: int) -> tuple[str, Sequence[str], str]:

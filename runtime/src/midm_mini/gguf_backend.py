@@ -1,15 +1,16 @@
 """Knows llama.cpp: a GGUF file as a Backend, through the low-level calls of llama-cpp-python."""
 
 import ctypes
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from midm_mini.backend import pick_context
+from midm_mini.backend import Trial, kept, pick_context
 from midm_mini.format import MidmError
 
 CHUNK = 256  # tokens per call: bounds the logits that llama.cpp holds at once to 256 x V floats
@@ -25,23 +26,27 @@ def _listen(level: int, text: bytes, _: object) -> None:  # a module name: llama
 class GgufBackend:
     """A GGUF file (or the only one in a folder) opened by llama.cpp."""
 
-    def __init__(self, path: Path, *, threads: int, context: int | None) -> None:
+    def __init__(self, path: Path, *, threads: int | None, context: int | None) -> None:
         file = path if path.is_file() else next(path.glob("*.gguf"))
         _complaints.clear()
         llama.llama_log_set(_listen, ctypes.c_void_p(0))
         llama.llama_backend_init()
         self._context: Any = None
+        self._cached: list[int] = []  # what the cache begins with, whatever was interrupted since
         self._model = llama.llama_model_load_from_file(str(file).encode(), llama.llama_model_default_params())
         if not self._model:
             raise MidmError(f"{file}: llama.cpp refuses it ({'; '.join(_complaints)}); export it again")
         try:
             self.context = pick_context(context, trained=llama.llama_model_n_ctx_train(self._model))
-            self._context = llama.llama_init_from_model(self._model, self._params(threads))
+            trial = Trial(file.stat().st_size)
+            self._trial: Trial | None = None if threads else trial
+            self._context = llama.llama_init_from_model(self._model, self._params(threads or trial.threads))
             if not self._context:
                 raise MidmError(f"{file}: no context of {self.context} tokens ({'; '.join(_complaints)}); ask for less")
         except MidmError:
             self.close()
             raise
+        self._piece = ctypes.create_string_buffer(4096)
         self._vocab = llama.llama_model_get_vocab(self._model)
         self.vocab_size = llama.llama_vocab_n_tokens(self._vocab)
         self.bos = bos if (bos := llama.llama_vocab_bos(self._vocab)) >= 0 else None
@@ -61,22 +66,41 @@ class GgufBackend:
         return list(buffer[:count])
 
     def token_bytes(self, token: int) -> bytes:
-        buffer = ctypes.create_string_buffer(4096)
-        size = llama.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+        size = llama.llama_token_to_piece(self._vocab, token, self._piece, len(self._piece), 0, True)
         if size < 0:
-            raise MidmError(f"token {token} is {-size} bytes long; this wheel reads at most {len(buffer)}")
-        return buffer.raw[:size]
+            raise MidmError(f"token {token} is {-size} bytes long; this wheel reads at most {len(self._piece)}")
+        return self._piece[:size]
 
     def start(self, ids: Sequence[int]) -> np.ndarray:
-        llama.llama_memory_clear(llama.llama_get_memory(self._context), False)
-        return self._read(ids, rows=1)[-1]
+        for chunk in self._chunks(ids, after=kept(self._cached, ids)):
+            self._decode(chunk, scored=1)
+        return self._scores(1)[0]
 
     def step(self, token: int) -> np.ndarray:
-        return self._read([token], rows=1)[-1]
+        started = time.perf_counter()
+        self._decode([token], scored=1)
+        if self._trial:
+            self._try(self._trial, time.perf_counter() - started)
+        return self._scores(1)[0]
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
-        llama.llama_memory_clear(llama.llama_get_memory(self._context), False)
-        return self._read(ids, rows=CHUNK)
+        found = []
+        for chunk in self._chunks(ids, after=0):
+            self._decode(chunk, scored=len(chunk))
+            found.append(self._scores(len(chunk)).copy())
+        return np.concatenate(found)
+
+    def hidden(self, ids: Sequence[int]) -> np.ndarray:
+        found, width = [], llama.llama_model_n_embd(self._model)
+        llama.llama_set_embeddings(self._context, True)
+        try:
+            for chunk in self._chunks(ids, after=0):
+                self._decode(chunk, scored=len(chunk))
+                states = llama.llama_get_embeddings(self._context)
+                found.append(np.ctypeslib.as_array(states, shape=(len(chunk), width)).copy())
+        finally:
+            llama.llama_set_embeddings(self._context, False)
+        return np.concatenate(found)
 
     def close(self) -> None:
         llama.llama_free(self._context)
@@ -91,20 +115,33 @@ class GgufBackend:
             params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED  # without them 1e-5 (measured, tiny model)
         return params
 
-    def _read(self, ids: Sequence[int], *, rows: int) -> np.ndarray:
-        """Reads `ids` after those before, chunk by chunk; float32 [n, V] for the last `rows` tokens of each chunk."""
-        found = []
-        for at in range(0, len(ids), CHUNK):
-            chunk = ids[at : at + CHUNK]
-            tokens = (llama.llama_token * len(chunk))(*chunk)
-            wanted = [n >= len(chunk) - rows for n in range(len(chunk))]
-            batch = llama.llama_batch_get_one(tokens, len(chunk))
-            batch.logits = (ctypes.c_int8 * len(chunk))(*wanted)
-            if code := llama.llama_decode(self._context, batch):
-                raise MidmError(f"llama.cpp failed (code {code}) on tokens {at} to {at + len(chunk)} of {len(ids)}")
-            shape = (sum(wanted), self.vocab_size)
-            found.append(np.ctypeslib.as_array(llama.llama_get_logits(self._context), shape=shape).copy())
-        return np.concatenate(found)
+    def _try(self, trial: Trial, seconds: float) -> None:
+        found = trial.add(seconds)
+        llama.llama_set_n_threads(self._context, trial.threads, max(trial.threads, trial.first))
+        self._trial = None if found else trial
+
+    def _chunks(self, ids: Sequence[int], *, after: int) -> Iterator[Sequence[int]]:
+        """What is to be read of `ids`, in parts; the cache keeps the first `after` of them and nothing else."""
+        memory, self._cached = llama.llama_get_memory(self._context), list(ids[:after])
+        if not llama.llama_memory_seq_rm(memory, 0, after, -1):  # a recurrent model forgets all or nothing
+            after, self._cached = 0, []
+            llama.llama_memory_clear(memory, False)
+        return (ids[at : at + CHUNK] for at in range(after, len(ids), CHUNK))
+
+    def _decode(self, tokens: Sequence[int], *, scored: int) -> None:
+        """Reads `tokens` after those in the cache; the last `scored` of them get an output row."""
+        count = len(tokens)
+        held = (llama.llama_token * count)(*tokens), (ctypes.c_int8 * count)(*[0] * (count - scored), *[1] * scored)
+        batch = llama.llama_batch_get_one(held[0], count)
+        batch.logits = held[1]
+        if code := llama.llama_decode(self._context, batch):
+            at = len(self._cached)
+            raise MidmError(f"llama.cpp failed (code {code}) on tokens {at} to {at + count} of the context")
+        self._cached += tokens
+
+    def _scores(self, rows: int) -> np.ndarray:
+        """llama.cpp's own float32 [rows, V], which its next call overwrites."""
+        return np.ctypeslib.as_array(llama.llama_get_logits(self._context), shape=(rows, self.vocab_size))
 
     def _string(self, ask: Any, *key: bytes) -> str:
         buffer = ctypes.create_string_buffer(256)

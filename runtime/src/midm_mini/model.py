@@ -7,15 +7,15 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from midm_mini import format as bundle
+from midm_mini import headers
 from midm_mini.backend import Backend
 from midm_mini.format import Message, MidmError
 from midm_mini.sampling import TextFlow, sampler
@@ -23,8 +23,7 @@ from midm_mini.sampling import TextFlow, sampler
 _PLACEHOLDER = re.compile("(" + "|".join(map(re.escape, bundle.PII_PLACEHOLDERS)) + ")")
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """One generated token. The last piece has a `finish_reason`: "stop" (end of turn, stop string) or "length"."""
 
     text: str  # "" while a character is unfinished
@@ -61,13 +60,15 @@ class Reply:
 class Model:
     """A loaded bundle. Use it in one thread at a time; a newer request ends the older reply (one cache)."""
 
-    def __init__(self, backend: Backend, *, path: Path, format: str) -> None:
+    def __init__(self, backend: Backend, *, path: Path, format: str, templates: Collection[str]) -> None:
         self.path, self.format = path, format
         self.context, self.vocab_size, self.details = backend.context, backend.vocab_size, backend.details
         self._opened, self._turn = backend, 0
         self._finalizer = weakref.finalize(self, backend.close)  # also at exit: native libraries mind being forgotten
         self.bos = backend.bos
         ids = [self.tokenize(name, special=True) for name in bundle.CONTROL_TOKENS]
+        known = all(len(found) == 1 for found in ids)
+        self.chats = known and set(templates) == {bundle.CHAT_TEMPLATE}  # no other template is ever run
         self._silent = frozenset(found[0] for found in ids if len(found) == 1)
 
     def stream(
@@ -102,7 +103,12 @@ class Model:
         return self.stream(self.chat_ids(messages, tools), **options)
 
     def chat_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
-        """Token ids of the conversation in the bundle's chat format, one BOS included."""
+        """Token ids of the conversation in the bundle's chat format, one BOS included; MidmError unless `chats`."""
+        if not self.chats:
+            raise MidmError(
+                f"{self.path}: has no chat template or another than this wheel's own, which is never run; take a "
+                "bundle of OpenMidm's export, or write the turns yourself and give their ids to stream()"
+            )
         control, text = partial(self.tokenize, special=True), partial(self.tokenize, special=False)
         return bundle.chat_ids(messages, tools, encode_control=control, encode_text=text)
 
@@ -140,7 +146,23 @@ class Model:
                 f"{len(read)} + {len(taken)} ids exceed the context of {self.context}; follow a shorter path"
             )
         self._turn += 1
-        return np.stack([self._backend.start(read), *map(self._backend.step, taken[:-1])])
+        scores_V = self._backend.start(read)
+        rows = [scores_V.copy(), *(self._backend.step(token).copy() for token in taken[:-1])]
+        return np.stack(rows)
+
+    def embed(self, text: str) -> np.ndarray:
+        """float32 [H] of length 1 for comparing texts: the mean of the last normed states of `text`'s own tokens.
+
+        GGUF only; raises MidmError for other formats, for an empty text and one that exceeds the context.
+        """
+        ids = self.tokenize(text, special=False)
+        if not 1 <= len(ids) < self.context:
+            raise MidmError(f"{len(ids)} tokens to embed: give 1 to {self.context - 1}, a long text in parts")
+        self._turn += 1
+        opening = [] if self.bos is None else [self.bos]
+        states_TH = self._backend.hidden(opening + ids)[len(opening) :]  # BOS draws all attention and says nothing
+        mean = states_TH.mean(axis=0)
+        return mean / np.linalg.norm(mean)
 
     def close(self) -> None:
         """Frees the model; using it afterwards is an error."""
@@ -186,16 +208,19 @@ class Model:
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None, context: int | None = None) -> Model:
-    """Opens a .gguf file or an exported folder; by default all cores, and the trained context up to 4,096 tokens."""
+    """Opens a .gguf file or an exported folder, by default with the trained context up to 4,096 tokens.
+
+    threads: by default a GGUF file's are found by timing the first steps, which changes no bit of what it says, and an
+    ONNX folder's are one for less than 20 MB of weights, else all cores.
+    """
     place = Path(path)
-    kind = bundle.artifact_format(place)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    kind, templates = bundle.artifact_format(place), headers.check(place)  # before any native code sees it
     try:
         if kind == "gguf":
             from midm_mini.gguf_backend import GgufBackend as Chosen
         else:
             from midm_mini.onnx_backend import OnnxBackend as Chosen  # type: ignore[assignment]
-        backend: Backend = Chosen(place, threads=threads or cores, context=context)
+        backend: Backend = Chosen(place, threads=threads, context=context)
     except ImportError as error:
         raise MidmError(f"{place}: {error}; run: pip install 'midm-mini[{kind.split('-')[0]}]'") from error
-    return Model(backend, path=place, format=kind)
+    return Model(backend, path=place, format=kind, templates=templates)

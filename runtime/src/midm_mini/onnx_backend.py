@@ -4,15 +4,15 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
-from midm_mini.backend import pick_context
-from midm_mini.format import MidmError
+from midm_mini.backend import SMALL, cores, kept, pick_context
+from midm_mini.format import MidmError, graph_file
 
 ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]  # GPT-2's letters for bytes: these stand for themselves
@@ -23,11 +23,10 @@ BYTE_OF = {chr(byte): byte for byte in VISIBLE} | {chr(256 + n): byte for n, byt
 class OnnxBackend:
     """A folder with tokenizer.json, a .onnx file and genai_config.json or config.json; opens it when first asked."""
 
-    def __init__(self, path: Path, *, threads: int, context: int | None) -> None:
-        self._path, self._threads = path, threads
+    def __init__(self, path: Path, *, threads: int | None, context: int | None) -> None:
+        self._path = path
         self._genai = (path / "genai_config.json").is_file()
-        if self._genai:
-            import onnxruntime_genai  # noqa: F401  (told now if missing, not at the first question)
+        import_module("onnxruntime_genai" if self._genai else "onnxruntime")  # told now if missing, not at the question
         with _naming(file := path / ("genai_config.json" if self._genai else "config.json")):
             config = json.loads(file.read_text("utf-8"))
             config = config.get("model", config)
@@ -38,14 +37,17 @@ class OnnxBackend:
             stops = config["eos_token_id"]
             self._stops = frozenset(stops if isinstance(stops, list) else [stops])
             self.details = {"model": config.get("type") or config["model_type"], "tokenizer": "tokenizer.json"}
-            self._graph = path / decoder.get("filename", "model.onnx")
+            self._graph = path / decoder["filename"] if "filename" in decoder else graph_file(path)
+            weights = sum(part.stat().st_size for part in self._graph.parent.glob(f"{self._graph.name}*"))
+            self._threads = threads or (1 if weights < SMALL else cores())
             self._head = decoder.get("head_size") or config.get("head_dim")
             self._head = self._head or config["hidden_size"] // config["num_attention_heads"]
         self.context = pick_context(context, trained=trained)
         with _naming(path / "tokenizer.json"):
             self._tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
         self._added = {n: token.content for n, token in self._tokenizer.get_added_tokens_decoder().items()}
-        self._past: dict[str, np.ndarray] = {}
+        self._past: dict[str, np.ndarray] = {}  # the plain graph's cache; genai keeps its own
+        self._cached: list[int] = []  # what the cache that generates begins with, whatever was interrupted since
 
     def ends(self, token: int) -> bool:
         return token in self._stops
@@ -60,28 +62,32 @@ class OnnxBackend:
         return bytes(BYTE_OF[letter] for letter in self._tokenizer.id_to_token(token) or "")  # a padding row has none
 
     def start(self, ids: Sequence[int]) -> np.ndarray:
-        if not self._genai:
-            return self.logits(ids)[-1]
-        self._generator.rewind_to(0)
-        return self._generate(ids)
+        after = kept(self._cached, ids)
+        self._cached = list(ids[:after])
+        if self._genai:
+            self._generator.rewind_to(after)
+        else:
+            self._past = {name: block[:, :, :after] for name, block in (self._past or self._empty()).items()}
+        return self._next(ids[after:])
 
     def step(self, token: int) -> np.ndarray:
-        return self._generate([token]) if self._genai else self._run([token])[-1]
+        return self._next([token])
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """By onnxruntime itself, whatever generates: genai keeps the last row only."""
-        self._past = {
-            entry.name: np.zeros((1, entry.shape[1], 0, self._head), ELEMENTS[entry.type])
-            for entry in self._session.get_inputs()
-            if entry.name.startswith("past_key_values.")
-        }
+        self._past, self._cached = self._empty(), self._cached if self._genai else []
         return self._run(ids)
+
+    def hidden(self, ids: Sequence[int]) -> np.ndarray:
+        raise MidmError(f"{self._graph}: gives logits only, no hidden states to embed by; take a GGUF file")
 
     def close(self) -> None:
         vars(self).clear()  # what it opened goes with the last name
 
     @cached_property
-    def _session(self) -> onnxruntime.InferenceSession:
+    def _session(self) -> Any:
+        import onnxruntime  # by those who need it: genai has its own inside, and an import is a tenth of a cold start
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = self._threads, 1, 3
         with _naming(self._graph):
@@ -101,9 +107,23 @@ class OnnxBackend:
             params.set_search_options(max_length=self.context, batch_size=1)
             return genai.Generator(model, params)
 
-    def _generate(self, ids: Sequence[int]) -> np.ndarray:
-        self._generator.append_tokens(np.array(ids, np.int32))
-        return self._generator.get_logits()[0, -1].astype(np.float32)
+    def _empty(self) -> dict[str, np.ndarray]:
+        return {
+            entry.name: np.zeros((1, entry.shape[1], 0, self._head), ELEMENTS[entry.type])
+            for entry in self._session.get_inputs()
+            if entry.name.startswith("past_key_values.")
+        }
+
+    def _next(self, ids: Sequence[int]) -> np.ndarray:
+        """float32 [V] for the token after `ids`, which the cache then ends with."""
+        if self._genai:
+            with _naming(self._path):
+                self._generator.append_tokens(np.array(ids, np.int32))
+                scores = self._generator.get_logits()[0, -1].astype(np.float32, copy=False)
+        else:
+            scores = self._run(ids)[-1]
+        self._cached += ids
+        return scores
 
     def _run(self, ids: Sequence[int]) -> np.ndarray:
         """float32 [T, V] for `ids` after the cache, which then includes them."""
@@ -115,8 +135,11 @@ class OnnxBackend:
         } | self._past
         feed = {entry.name: feed[entry.name] for entry in self._session.get_inputs()}
         names = [entry.name.replace("present", "past_key_values", 1) for entry in self._session.get_outputs()]
-        self._past = dict(zip(names, self._session.run(None, feed), strict=True))
-        return self._past.pop("logits")[0].astype(np.float32, copy=False)
+        with _naming(self._graph):  # a config that contradicts the graph shows only here
+            found = dict(zip(names, self._session.run(None, feed), strict=True))
+        scores = found.pop("logits")[0].astype(np.float32, copy=False)
+        self._past = found
+        return scores
 
 
 @contextmanager

@@ -13,7 +13,7 @@ def sampler(*, temperature: float, top_p: float, seed: int | None) -> Callable[[
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p={top_p}: must lie in (0, 1]")
     if temperature == 0:
-        return lambda logits: int(np.argmax(logits))
+        return lambda logits: int(logits.argmax())
     random = np.random.default_rng(seed)
     return lambda logits: _nucleus(logits / temperature, top_p, random.random())
 
@@ -47,6 +47,8 @@ class TextFlow:
     def push(self, data: bytes) -> str:
         """The text that became safe; after a stop string `stopped` is true and nothing follows."""
         text = self._held + self._decoder.decode(data)
+        if not self._stop:
+            return text
         found = [at for at in map(text.find, self._stop) if at >= 0]
         if found:
             self.stopped, self._held = True, ""

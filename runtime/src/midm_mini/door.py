@@ -1,0 +1,69 @@
+"""Knows connections: uvicorn's HTTP/1.1 with the limits that it lacks, so that slow or idle clients hold nobody up."""
+
+import asyncio
+import socket
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class Door(H11Protocol):
+    """Beyond `connections`, the oldest that has no whole request here gives way to the newcomer (uvicorn's own limit
+    answers the newcomer 503, and so lets whoever came first keep everybody out). A request's head must be complete
+    within `seconds`, a refused request's body must end within them, and a reply's bytes be taken within them."""
+
+    def __init__(self, *args: Any, connections: int, seconds: float, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._most, self._seconds = connections, seconds
+        self._reading: asyncio.TimerHandle | None = None
+        self._writing: asyncio.TimerHandle | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """True from the last byte of a request until its reply is out, unless it is refused."""
+        cycle = self.cycle
+        return bool(cycle) and not (cycle.more_body or cycle.response_complete or cycle.scope["state"].get("refused"))
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # asyncio does so only where the socket was made with the protocol's number; else each reply waits 40 ms
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.since = self.loop.time()
+        self._reading = self._abort_later()
+        present = [door for door in self.connections if isinstance(door, Door) and not door.transport.is_closing()]
+        if len(present) > self._most:
+            min((door for door in present if not door.is_busy), key=lambda door: door.since).transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:  # the application's limits hold from here on
+            self._reading = _cancelled(self._reading)
+        elif self._reading is None:
+            self._reading = self._abort_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._reading, self._writing = _cancelled(self._reading), _cancelled(self._writing)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._writing = self._writing or self._abort_later()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._writing = _cancelled(self._writing)
+
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:  # a reply is under way or out: uvicorn would fail to begin another
+            self.transport.abort()
+
+    def _abort_later(self) -> asyncio.TimerHandle:
+        return self.loop.call_later(self._seconds, self.transport.abort)
+
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

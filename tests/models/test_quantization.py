@@ -1,0 +1,137 @@
+"""The shared grid: nearest levels, exact products, gradients that reach the weights, training that repairs rounding."""
+
+import copy
+
+import pytest
+import torch
+
+from models.distillation import Distillation
+from models.quantization import OnGrid, best_scales, fitted, rounded
+from models.shapes import Shape, build
+
+SHAPE = Shape(
+    hidden=64, ffn=96, layers=2, heads=2, kv_heads=1, head_dim=32, vocab_rows=128, tied=True, rope_theta=1e4, context=32
+)
+
+
+@pytest.fixture
+def model():
+    return build(SHAPE, seed=0)
+
+
+def batch(seed):
+    ids = torch.randint(3, 128, (4, 33), generator=torch.Generator().manual_seed(seed))
+    return {"ids": ids[:, :-1], "targets": ids[:, 1:]}
+
+
+def inputs(columns, seed=0):
+    """Inputs that go together, as a layer's do: [512, columns], of a fifth as many independent ones and some noise."""
+    draw = torch.Generator().manual_seed(seed)
+    few, mixing = torch.randn(512, columns // 5, generator=draw), torch.randn(columns // 5, columns, generator=draw)
+    return few @ mixing + 0.3 * torch.randn(512, columns, generator=draw)
+
+
+@pytest.mark.parametrize("bits", [4, 5, 8])
+def test_every_value_is_a_float16_times_a_level_exactly(bits):
+    weight = torch.randn(16, 96, generator=torch.Generator().manual_seed(bits))
+    found, scales = fitted(weight, torch.eye(96), bits)
+    wide = scales.double().repeat_interleave(32, dim=1)
+    levels = found.double() / wide
+    assert scales.dtype == torch.float16 and torch.equal(levels.round() * wide, found.double())
+    assert levels.round().min() >= -(2 ** (bits - 1)) and levels.round().max() <= 2 ** (bits - 1) - 1
+    assert torch.equal(rounded(found, scales, bits), found), "what is on the grid stays"
+
+
+def test_inputs_that_do_not_go_together_leave_plain_rounding_by_the_best_scales():
+    weight = torch.randn(8, 64, generator=torch.Generator().manual_seed(2))
+    found, scales = fitted(weight, torch.eye(64), 4)
+    best = torch.stack([best_scales(weight[:, :32], 4), best_scales(weight[:, 32:], 4)], -1)
+    assert torch.equal(scales, best) and torch.equal(found, rounded(weight, best, 4))
+
+
+def test_scales_lose_less_than_llama_cpp_s_own_q4_0_and_a_block_of_zeros_is_one():
+    import gguf
+
+    weight = torch.randn(64, 256, generator=torch.Generator().manual_seed(1))
+    weight[3, 32:64] = 0
+    found, _ = fitted(weight, torch.eye(256), 4)
+    kind = gguf.GGMLQuantizationType.Q4_0
+    plain = torch.from_numpy(gguf.dequantize(gguf.quantize(weight.numpy(), kind), kind))
+    assert (found - weight).square().sum() < 0.95 * (plain - weight).square().sum()
+    assert not found[3, 32:64].any()
+
+
+def test_later_columns_make_good_what_rounding_earlier_ones_did_to_outputs():
+    weight, given, fresh = torch.randn(32, 96, generator=torch.Generator().manual_seed(3)), inputs(96), inputs(96)[::2]
+
+    def lost(found):
+        return float(((found - weight) @ fresh.T).square().mean())
+
+    plain, _ = fitted(weight, torch.eye(96), 4)
+    found, _ = fitted(weight, given.T @ given, 4)
+    assert lost(found) < 0.5 * lost(plain)
+
+
+def test_rows_that_blocks_do_not_fill_are_refused():
+    with pytest.raises(ValueError, match="rows of 48"):
+        fitted(torch.zeros(2, 48), torch.eye(48), 4)
+
+
+def test_the_objective_sees_the_grid_and_its_gradient_reaches_the_weights(model):
+    seen = {}
+
+    def objective(student, given):
+        seen.update({name: weight.detach().clone() for name, weight in student.state_dict(keep_vars=True).items()})
+        logits = student(input_ids=given["ids"]).logits
+        return logits.float().logsumexp(-1).sum(), given["targets"].new_tensor(given["targets"].numel())
+
+    on_grid = OnGrid(objective, model, [batch(7)["ids"]], wide={"embed_tokens": 8})
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.01)  # as a step of training would, beside the grid
+    before = copy.deepcopy(model.state_dict())
+    loss, _ = on_grid(model, batch(0))
+    loss.backward()
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in model.parameters())
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items()), "left as they were"
+    on_grid.settle(model)
+    for name, weight in model.state_dict().items():
+        assert torch.allclose(seen[name], weight, rtol=0, atol=1e-7), name
+    assert not torch.equal(before["model.layers.0.mlp.up_proj.weight"], model.model.layers[0].mlp.up_proj.weight)
+
+
+def test_a_little_training_to_be_itself_takes_away_part_of_what_the_grid_cost(model):
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.mul_(1 if "norm" in name else 4)  # as sure of itself as a trained model is
+    teacher = copy.deepcopy(model)
+    plain = {"divergence": "forward_kl", "temperature": 1.0, "ce_weight": 0.0}
+    from_itself = Distillation(teacher, model, **plain)
+    on_grid = OnGrid(from_itself, model, [batch(7)["ids"]], wide={})
+
+    def divergence():
+        with torch.no_grad():
+            loss, count = on_grid(model, batch(99))
+        return float(loss / count)
+
+    start, optimizer = divergence(), torch.optim.Adam(model.parameters())
+    for step in range(80):
+        optimizer.param_groups[0]["lr"] = 5e-4 * (1 - step / 80)
+        optimizer.zero_grad()
+        loss, count = on_grid(model, batch(step))
+        (loss / count).backward()
+        optimizer.step()
+    trained = divergence()
+    on_grid.settle(model)
+    with torch.no_grad():
+        loss, count = from_itself(model, batch(99))
+    assert trained < 0.85 * start and float(loss / count) == pytest.approx(trained, rel=1e-3)
+
+
+def test_bits_are_counted_with_their_scales(model):
+    matrices = sum(w.numel() for n, w in model.named_parameters() if w.ndim == 2 and ".layers." in n)
+    head = model.lm_head.weight.numel()
+    expected = (4.5 * matrices + 5.5 * head) / (matrices + head)
+    assert OnGrid(lambda *_: None, model, [batch(7)["ids"]], wide={"embed_tokens": 5}).bits_per_weight == pytest.approx(
+        expected
+    )
