@@ -135,7 +135,7 @@ def quantize(source: Path, target: Path, precision: str, *, importance: "Mapping
         row, floats = llama_cpp.llama_model_imatrix_data, ctypes.POINTER(ctypes.c_float)
         rows = [row(name.encode(), values.ctypes.data_as(floats), len(values)) for name, values in columns.items()]
         settings.imatrix = (row * (len(rows) + 1))(*rows)
-        about = (llama_cpp.llama_model_kv_override * 3)()
+        about: Any = (llama_cpp.llama_model_kv_override * 3)()
         about[0].tag, about[0].key = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_STR, b"quantize.imatrix.dataset"
         about[0].value.val_str = b"training text, Korean and English"
         about[1].tag, about[1].key = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT, b"quantize.imatrix.entries_count"

@@ -46,7 +46,7 @@ def main(
 
     def settle(trained: "LlamaForCausalLM") -> dict[str, float]:
         on_grid.settle(trained)  # here, so that what is judged and saved is what will be exported
-        held_out = {"context": params.context, "windows": Probe.WINDOWS, "objective": from_itself}
+        held_out: dict[str, Any] = {"context": params.context, "windows": Probe.WINDOWS, "objective": from_itself}
         kl = {f"kl_{lang}": validation_loss(trained, tokens, f"validation_{lang}", **held_out) for lang in ("ko", "en")}
         return {"bits_per_weight": round(on_grid.bits_per_weight, 3)} | {key: round(x, 5) for key, x in kl.items()}
 

@@ -27,7 +27,7 @@ def flops(stage: str, params: dict[str, Any], shapes: dict[str, Shape]) -> float
 
 
 def frozen_of(stage: str, shapes: dict[str, Shape]) -> Shape | None:
-    """What stands beside the trained model: Base as the teacher, the model itself as reference or as its own teacher."""
+    """What stands beside the trained model: Base as the teacher, the model itself as reference or teacher."""
     return {"distill": shapes.get("extend"), "dpo": shapes.get("dpo"), "qad": shapes.get("dpo")}.get(stage)
 
 
