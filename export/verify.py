@@ -76,7 +76,7 @@ def verify(
     for text, theirs, given in zip(strings, found.ids, parent_ids(parent, strings, alone=alone), strict=True):
         _same(f"token ids of {text[:40]!r} by its own library", theirs, given)
     for chat, shown in zip(chats, found.chats, strict=True):
-        _same("chat by its own library", shown, render_chat(chat.messages, chat.tools))
+        _same("chat by its own library", shown, render_chat(*chat))
     for name, error, allowed in weights.distances(bundle, parent):
         if not error <= allowed:
             raise ArtifactRefused(
@@ -86,9 +86,8 @@ def verify(
         _same("vocabulary by midm_mini", [artifact.vocab_size, artifact.bos], [parent.config["vocab_size"], parent.bos])
         for text, given in zip(strings, ids, strict=True):
             _same(f"token ids of {text[:40]!r} by midm_mini", artifact.tokenize(text, special=True), given)
-        for chat in chats:
-            given = parent_ids(parent, [render_chat(chat.messages, chat.tools)])[0]
-            _same("ids of a chat by midm_mini", artifact.chat_ids(chat.messages, chat.tools), given)
+        for chat, given in zip(chats, parent_ids(parent, [render_chat(*chat) for chat in chats]), strict=True):
+            _same("ids of a chat by midm_mini", artifact.chat_ids(*chat), given)
         if {parent.ids.get(BOS), parent.ids.get(EOT)} & set(artifact.tokenize(BOS + EOT, special=False)):
             raise ArtifactRefused(f"{bundle.name}: control tokens inside plain text become control; export it again")
         figures = _distances(artifact, reference, windows) | {"greedy": _greedy(artifact, reference, windows)}
