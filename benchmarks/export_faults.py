@@ -148,7 +148,7 @@ def attempt(root: Path, parent: str, maker: str, fault: str) -> Outcome:
             for spoil in rig.late:
                 spoil(bundle)
             said = stale(bundle)
-        except Exception as error:  # an exporter's or a library's own refusal, of whatever type
+        except (ValueError, RuntimeError, OSError) as error:  # refusals; any other type is a defect, and ends this
             said = f"{type(error).__name__}: {error}"
     return Outcome(said, library, time.perf_counter() - start)
 

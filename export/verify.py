@@ -145,7 +145,7 @@ def _alike(word: str, theirs: Any, ours: Any) -> None:
 
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and set(ours) <= set(theirs):
         theirs = {key: theirs[key] for key in ours}
-    if isinstance(ours, float) and theirs is not None:
+    if isinstance(ours, float) and isinstance(theirs, int | float):
         theirs, ours = float(np.float32(theirs)), float(np.float32(ours))
     if isinstance(ours, list) and isinstance(theirs, list):
         _same(word, theirs, ours)

@@ -204,3 +204,12 @@ def test_a_gate_without_texts_is_an_error_not_a_pass(
     gguf.make(parent, card, "F16", tmp_path)
     with pytest.raises(verify.ArtifactRefused, match="no text"):
         gate(tmp_path, parent, truth, texts=["", ""])
+
+
+@pytest.mark.parametrize(
+    ("said", "words"), [(None, "says None"), ([1e-5, 1e-3], "says .1e-05, 0.001."), ("1e-5", "says")]
+)
+def test_a_number_that_is_said_otherwise_is_refused_whatever_it_is(said: Any, words: str) -> None:
+    verify._alike("norm epsilon", float(np.float32(1e-5)), 1e-5)
+    with pytest.raises(verify.ArtifactRefused, match=words):
+        verify._alike("norm epsilon", said, 1e-5)
