@@ -23,8 +23,8 @@ KEPT = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_co
 def make(parent: Parent, card: Card, precision: str, out: Path, *, blocks: Blocks) -> dict[str, Any]:
     """Writes `onnx/model_q4.onnx` ("int4"), which `pipeline(…, {dtype: "q4"})` loads, by onnxruntime's own quantizer.
 
-    The layers' products are MatMulNBits; the embedding stays float32, and a tied head, which shares its rows. config.json
-    names the dtype, so that a page need not.
+    The layers' products are MatMulNBits; the embedding stays float32, as does a tied head, which shares its rows.
+    config.json names the dtype, so that a page need not.
     """
     import onnx
     from onnxruntime.quantization import matmul_nbits_quantizer as quantizers
