@@ -87,6 +87,16 @@ def read(bundle: Path, texts: Sequence[str], chats: Sequence[Chat]) -> Facts:
     return readers[artifact_format(bundle)](bundle, texts, chats)
 
 
+def graph_of(file: Path, *, weights: bool) -> Any:
+    """An ONNX file's graph, its weights with it or not; ValueError if the file is broken."""
+    import onnx
+
+    try:
+        return onnx.load(file, load_external_data=weights).graph
+    except Exception as error:  # onnx and protobuf raise types that share no other base
+        raise ValueError(f"{file}: refused ({error}); export it again") from error
+
+
 def _of_gguf(bundle: Path, texts: Sequence[str], chats: Sequence[Chat]) -> Facts:
     """llama.cpp as its programs use it: a BOS is added if the file asks for one, special tokens are recognised."""
     import gguf
@@ -132,9 +142,7 @@ def _of_genai(bundle: Path, texts: Sequence[str], chats: Sequence[Chat]) -> Fact
 
 def _of_graph(file: Path) -> dict[str, Any]:
     """What the nodes of genai's graph say, where all of a kind say the same, else all that is said."""
-    import onnx
-
-    graph, found = onnx.load(file, load_external_data=False).graph, dict[str, set[float]]()
+    graph, found = graph_of(file, weights=False), dict[str, set[float]]()
     for node in graph.node:
         for row in node.attribute:
             found.setdefault(f"{node.op_type}.{row.name}", set()).add(row.f or row.i)

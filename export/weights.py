@@ -8,6 +8,7 @@ from midm_mini.format import artifact_format, graph_file
 
 from export import checkpoint
 from export.checkpoint import Parent
+from export.facts import graph_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,10 +106,9 @@ def _gguf_rows(tensor: Any, head_dim: int) -> Callable[[slice], "np.ndarray"]:
 
 def _of_onnx(bundle: Path, parent: Parent) -> dict[str, Stored]:
     import numpy as np
-    import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(graph_file(bundle)).graph
+    graph = graph_of(graph_file(bundle), weights=True)
     arrays, held = {tensor.name: tensor for tensor in graph.initializer}, dict[str, Stored]()
     for name, tensor in arrays.items():
         known = "model.norm.weight" if name.endswith("final_norm_layernorm.weight") else name

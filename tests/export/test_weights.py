@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export import checkpoint, gguf, onnx, optimum_box, weights
+from export import checkpoint, facts, gguf, onnx, optimum_box, weights
 from tests.export.parents import CARD, save_parent
 
 
@@ -86,3 +86,9 @@ def test_a_matrix_under_an_unknown_name_is_infinitely_far(
     monkeypatch.setitem(weights.GGUF_NAMES, "mlp.up_proj", "ffn_other")
     far = [row for row in weights.distances(tmp_path, parent) if not row.error <= row.allowed]
     assert [row.error for row in far] == [np.inf, np.inf]
+
+
+def test_a_broken_graph_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"\x0a\xff\xff\xff\x0f")
+    with pytest.raises(ValueError, match=r"model.onnx: refused .*export it again"):
+        facts.graph_of(tmp_path / "model.onnx", weights=True)
