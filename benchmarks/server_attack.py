@@ -66,7 +66,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a twentieth of every attack")
     flags = parser.parse_args()
     file = flags.artifact if flags.artifact.is_file() else next(flags.artifact.glob("*.gguf"))
-    share, rows, ratio = 20 if flags.quick else 1, [], {}
+    share = 20 if flags.quick else 1
+    rows, ratio = list[dict[str, Any]](), dict[str, float]()
     ways = {"midm-mini": _ours(file)} | ({"llama-cpp-python": _peer(file, flags.peer)} if flags.peer else {})
     for way, (command, env) in ways.items():
         found = asyncio.run(_campaign(command, env, share))

@@ -208,17 +208,17 @@ async def _body(request: Request, seconds: float) -> bytes:
     """The JSON body; refused as soon as it is too long or too slow, before anything is parsed."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refusal(415, "content-type: must be application/json", code="unsupported_media_type")  # nor do forms come
-    body = bytearray()
+    body, declared = bytearray(), int(request.headers.get("content-length", 0))
     try:
         async with asyncio.timeout(seconds):
             while True:
+                if max(declared, len(body)) > wire.BODY_BYTES:
+                    raise Refusal(413, f"the body exceeds {wire.BODY_BYTES} bytes", code="body_too_large")
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise Gone
                 body += message.get("body", b"")
-                if len(body) > wire.BODY_BYTES:
-                    raise Refusal(413, f"the body exceeds {wire.BODY_BYTES} bytes", code="body_too_large")
-                if not message.get("more_body"):
+                if not message.get("more_body") and len(body) <= wire.BODY_BYTES:
                     return bytes(body)
     except TimeoutError:
         raise Refusal(408, f"the body took more than {seconds:g} seconds", code="body_too_slow") from None
