@@ -61,7 +61,7 @@ def test_token_ids_equal_hugging_face_on_3000_strings(
 ) -> None:
     texts = [*verify.HARD_TEXTS, *sentences(3000, seed=2)]
     made(parent, card, "F16", tmp_path / "f16")
-    assert facts.read(tmp_path / "f16", texts).ids == verify.parent_ids(parent, texts)
+    assert facts.read(tmp_path / "f16", texts, ()).ids == verify.parent_ids(parent, texts)
 
 
 def test_the_file_carries_what_a_reader_would_otherwise_guess(

@@ -1,5 +1,6 @@
 """What an artifact stores is read back by its own rules and lies as near its parent as its bits allow, every row."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 
 from export import checkpoint, facts, gguf, onnx, optimum_box, weights
-from tests.export.parents import CARD, save_parent
+from tests.export.parents import BLOCKS, CARD, save_parent
+
+genai = partial(onnx.make, blocks=BLOCKS)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def test_every_tensor_of_a_gguf_is_found_and_near(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("make", "precision"), [(onnx.make, "int4"), (onnx.make, "int8"), (optimum_box.make, "fp32")])
+@pytest.mark.parametrize(("make", "precision"), [(genai, "int4"), (genai, "int8"), (optimum_box.make, "fp32")])
 def test_every_tensor_of_an_onnx_folder_is_found_and_near(
     untied: checkpoint.Parent, make: Any, precision: str, tmp_path: Path
 ) -> None:
