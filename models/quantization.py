@@ -19,29 +19,33 @@ DAMPING = 0.1  # share of the mean diagonal; at 0.01 the few texts that a demo r
 
 
 class OnGrid:
-    """An objective whose student is rounded to the grid first; gradients pass straight through (Bengio et al. 2013).
+    """An objective whose student stands on the grid: levels stay, its scales and norms are what training moves.
 
-    The student is moved to the grid here, as well as can be without training, judging by what `batches` of ids give
-    each matrix. Its scales stay: training moves levels. Matrices have 4 bits, or what `wide` says by their last name (5
-    or 8). Raises ValueError for rows that blocks do not fill.
+    The student is moved there here, as well as can be without training, judging by what `batches` of ids give each
+    matrix. Levels would flip to and fro under a batch's noise, while a block's scale goes smoothly to where the
+    objective wants it (as in EfficientQAT's second phase, Chen et al. 2024, arXiv 2407.11062); gradients pass straight
+    through its rounding to float16. Matrices have 4 bits, or what `wide` says by their last name (5 or 8). Raises
+    ValueError for rows that blocks do not fill.
     """
 
     def __init__(
         self, objective: Objective, student: LlamaForCausalLM, batches: Sequence[Tensor], *, wide: Mapping[str, int]
     ) -> None:
         grams = input_means(student, batches, lambda rows_NC: rows_NC.T @ rows_NC)
-        self.objective, self.bits, self.scales = objective, dict[str, int](), dict[str, Tensor]()
+        self.objective, self.bits = objective, dict[str, int]()
+        self.scales, self.levels = dict[str, Tensor](), dict[str, Tensor]()
         for name, weight in student.named_parameters():
             if weight.ndim == 2:
                 gram = grams.get(name, torch.eye(weight.shape[1], device=weight.device))
                 self.bits[name] = wide.get(name.split(".")[-2], BITS)
                 weight.data, self.scales[name] = fitted(weight.detach(), gram.float(), self.bits[name])
+                self.levels[name] = _levels(_blocks(weight.detach()), self.scales[name].float().unsqueeze(-1)).char()
 
     def __call__(self, student: LlamaForCausalLM, batch: Batch) -> Loss:
         weights = {name: weight for name, weight in student.named_parameters() if name in self.scales}
         if any(hasattr(weight, "placements") for weight in weights.values()):
             raise ValueError("qad needs whole weights on each rank; take a card that holds them, or fewer ranks")
-        moved = {f"student.{n}": weight + (self._rounded(n, weight) - weight).detach() for n, weight in weights.items()}
+        moved = {f"student.{name}": self._product(name, self._scales(name, w)) for name, w in weights.items()}
         return torch.func.functional_call(_Bound(self.objective, student), moved, (batch,))
 
     @property
@@ -54,11 +58,17 @@ class OnGrid:
         """Moves the trained matrices to the grid's values, for good."""
         for name, weight in student.named_parameters():
             if name in self.scales:
-                weight.data = self._rounded(name, weight.detach())
+                self.scales[name] = self._scales(name, weight.detach()).half()
+                weight.data = self._product(name, self.scales[name].float())
 
-    def _rounded(self, name: str, weight_RC: Tensor) -> Tensor:
-        scales_RK = self.scales[name] = self.scales[name].to(weight_RC.device)
-        return rounded(weight_RC, scales_RK, self.bits[name])
+    def _scales(self, name: str, weight_RC: Tensor) -> Tensor:
+        """Those that bring the levels closest to a matrix [R, K], rounded to float16."""
+        levels_RKB = self.levels[name].to(weight_RC.device).float()
+        exact_RK = (_blocks(weight_RC) * levels_RKB).sum(-1) / levels_RKB.square().sum(-1).clamp(min=1)
+        return exact_RK + (exact_RK.half().float() - exact_RK).detach()
+
+    def _product(self, name: str, scales_RK: Tensor) -> Tensor:
+        return (self.levels[name].to(scales_RK.device).float() * scales_RK.unsqueeze(-1)).flatten(1)
 
 
 def fitted(weight_RC: Tensor, gram_CC: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -92,15 +102,17 @@ def best_scales(block_RB: Tensor, bits: int) -> Tensor:
     return scales_SR.gather(0, error_SR.argmin(0, keepdim=True)).squeeze(0)
 
 
-def rounded(weight_RC: Tensor, scales_RK: Tensor, bits: int) -> Tensor:
-    """Scale · nearest level: float32 [R, C], each product exact."""
-    return _nearest(weight_RC.float().unflatten(1, (-1, BLOCK)), scales_RK.float().unsqueeze(-1), bits).flatten(1)
+def _blocks(weight_RC: Tensor) -> Tensor:
+    return weight_RC.unflatten(1, (-1, BLOCK))
 
 
 def _nearest(values: Tensor, scales: Tensor, bits: int) -> Tensor:
     """Of −2^(bits−1) … 2^(bits−1) − 1 times the scale, what is closest to each value."""
-    levels = (values / torch.where(scales == 0, 1, scales)).round()
-    return levels.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * scales
+    return _levels(values, scales).clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * scales
+
+
+def _levels(values: Tensor, scales: Tensor) -> Tensor:
+    return (values / torch.where(scales == 0, 1, scales)).round()
 
 
 class _Bound(torch.nn.Module):
