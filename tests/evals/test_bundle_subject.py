@@ -16,7 +16,7 @@ def bundle(hf_folder, tmp_path_factory):
     folder.mkdir()
     parent, card = checkpoint.read(hf_folder), gguf.Card("tiny", "instruct", "v0.1", "mit", ("ko", "en"), "tiny")
     gguf.make(parent, card, "F16", folder)
-    manifest.write(folder, name="gguf-f16", parent=parent, card=card)
+    manifest.write(folder, name="gguf-f16", parent=parent, card=card, lineage={})
     return folder
 
 

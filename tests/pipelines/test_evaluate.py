@@ -10,7 +10,7 @@ from pipelines import evaluate
 from pipelines._journal import Journal
 
 KEYS = {
-    *(f"{key}_{lang}" for key in ("bpb", "qa", "n_qa", "n_bytes", "chat") for lang in ("ko", "en")),
+    *(f"{key}_{lang}" for key in ("bpb", "qa", "n_qa", "n_bytes", "chat", "marks") for lang in ("ko", "en")),
     *(f"qa_{lang}_{end}" for lang in ("ko", "en") for end in ("low", "high")),
     *("kl_parent", "kl_parent_p999", "top1_parent", "n_positions", "size_bytes", "chance", "n_chat"),
 }
