@@ -54,7 +54,7 @@ def test_leaving_out_choices_that_cannot_win_changes_no_answer(both, questions):
 
 def test_size_counts_every_file_of_a_bundle(bundle):
     assert size_bytes(bundle) == sum(file.stat().st_size for file in bundle.iterdir())
-    assert {file.suffix for file in bundle.iterdir()} == {".gguf", ".json"}
+    assert {file.suffix for file in bundle.iterdir()} == {".gguf", ".json", ""}  # the last is the Modelfile
 
 
 def test_a_chat_that_fills_the_context_is_an_error(both):
