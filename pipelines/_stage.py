@@ -21,6 +21,7 @@ from ruamel.yaml import YAML, YAMLError
 from pipelines._journal import Journal, interrupts_as_exceptions
 
 PARAMS_FILE = Path("params.yaml")
+PLACES = ("out", "scratch", "memory")  # of a stage's own: state to resume from; what cells of a matrix share
 
 
 class StageError(ValueError):
@@ -39,7 +40,7 @@ P = TypeVar("P", bound=StageParams)
 def enter(main: Callable[..., None]) -> None:
     """Runs a stage's `main` from the command line; its signature is the whole interface.
 
-    Keywords annotated `Path` (other than `out` and `scratch`) are required flags naming inputs, `Path | None` optional
+    Keywords annotated `Path` (other than PLACES) are required flags naming inputs, `Path | None` optional
     ones, `str` the axes of a matrix stage. Exits 2 with one line on bad input, 1 on a defect of ours, 130 when stopped.
     """
     stage = Path(inspect.getfile(main)).stem
@@ -56,6 +57,8 @@ def enter(main: Callable[..., None]) -> None:
         if "scratch" in hints:
             call["scratch"] = Path(".scratch", stage, _fingerprint(params, call))
             call["scratch"].mkdir(parents=True, exist_ok=True)
+        if "memory" in hints:
+            call["memory"] = Path(".scratch", "memory")
         if os.environ.get("RANK", "0") != "0":
             return _help(main, call | {"params": params}, stage)
         about = {"params": params.model_dump(), "inputs": inputs, "out": flags["out"]}
@@ -117,7 +120,7 @@ def _help(main: Callable[..., None], call: dict[str, Any], stage: str) -> None:
 
 
 def _is_input(name: str, hint: Any) -> bool:
-    return hint in (Path, Path | None) and name not in ("out", "scratch")
+    return hint in (Path, Path | None) and name not in PLACES
 
 
 def _parse_flags(stage: str, hints: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Turns Mini into one artifact that apps can open, and lets it out only if it still is Mini."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,29 +49,28 @@ class Params(StageParams):
     limits: dict[str, Limits] = Field(description="limits by artifact name")
 
 
-def main(*, model: Path, calibration: Path | None, name: str, out: Path, params: Params, journal: Journal) -> None:
+def main(
+    *, model: Path, calibration: Path | None, name: str, out: Path, memory: Path | None = None,
+    params: Params, journal: Journal,
+) -> None:  # fmt: skip
     """Writes the artifact `name` of `model` with its manifest; raises ValueError when it is refused.
 
-    calibration: the mix folder, for the gate's texts and further ones that weigh the columns of matrices; without it
-    both are a few texts of our own.
+    calibration: mix, for texts to judge and to weigh by; without it a few of our own. memory: see models/reference.py.
     """
     if name not in artifacts.SETTINGS or name not in params.limits:
         raise StageError(f"--name {name}: no artifact that has export.limits; use {', '.join(artifacts.SETTINGS)}")
     parent = checkpoint.read(model)
     card = gguf.Card(**params.model_dump(include=set(gguf.Card.__dataclass_fields__)))
-    print(f"export: {parent.parameters:,} parameters to {name}", flush=True)
     wanted = {"count": params.gate_texts + params.importance_texts, "characters": params.gate_characters}
     texts = material.texts(calibration, **wanted)
-
-    def importance() -> dict[str, Any]:
-        rows = verify.parent_ids(parent, texts[params.gate_texts :] or texts)
-        opening = [] if parent.bos is None else [parent.bos]
-        return activations.input_squares(model, [opening + row for row in rows])
-
+    kept = reference.Memory(memory, model, code=activations.__file__)
+    opening = [] if parent.bos is None else [parent.bos]
+    rows = [opening + ids for ids in verify.parent_ids(parent, texts[params.gate_texts :] or texts)]
+    importance = partial(kept.recall, rows, partial(activations.input_squares, model, rows))
     notes = artifacts.make(name, parent, card, out, importance=importance, blocks=onnx.Blocks(**dict(params.onnx)))
     gate: dict[str, Any] = {"texts": texts[: params.gate_texts], "longest": params.gate_tokens, "card": card}
-    gate |= params.limits[name].model_dump()
-    verdict = verify.verify(out, parent=parent, reference=reference.logits(model), **gate)
+    gate |= {"reference": reference.logits(model, kept)} | params.limits[name].model_dump()
+    verdict = verify.verify(out, parent=parent, **gate)
     made = lineage(params.model_dump(), model=model, calibration=calibration)
     size = manifest.write(out, name=name, parent=parent, card=card, lineage=made)
     journal.conclude(**asdict(verdict), **notes, size_bytes=size, parameters=parent.parameters)
