@@ -29,8 +29,11 @@ class Subject(Protocol):
     def close(self) -> None: ...
 
 
-def open_subject(path: Path) -> Subject:
-    """Opens a bundle (it has a manifest) with the runtime, any other folder as a Hugging Face one."""
+def open_subject(path: Path, memory: Path | None = None) -> Subject:
+    """Opens a bundle (it has a manifest) with the runtime, any other folder as a Hugging Face one.
+
+    The logits of the latter are kept in the folder `memory`, if there is one: twelve bundles are held against a parent.
+    """
     if (path / MANIFEST).is_file():
         from evals.bundle_subject import BundleSubject
 
@@ -39,7 +42,7 @@ def open_subject(path: Path) -> Subject:
         raise SubjectError(f"{path}: neither {MANIFEST} nor config.json with tokenizer.json in it; give a model folder")
     from evals.torch_subject import TorchSubject
 
-    return TorchSubject(path)
+    return TorchSubject(path, memory)
 
 
 def size_bytes(path: Path) -> int:

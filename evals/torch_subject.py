@@ -1,5 +1,6 @@
 """Knows how to ask a Hugging Face folder through torch: the only file of this room that imports it."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,25 +9,26 @@ import numpy as np
 from midm_mini.format import BOS, STOP_TOKENS, Message, chat_ids
 
 from evals.subject import SubjectError
+from models.reference import Memory
 
 
 class TorchSubject:
-    """A causal language model in float32 on the fastest device at hand, behind the judge's protocol."""
+    """A causal language model in float32 on the fastest device at hand, behind the judge's protocol.
 
-    def __init__(self, path: Path) -> None:
-        import torch
+    With a folder `memory` it opens when first asked for logits that are not held there (models/reference.py).
+    """
+
+    def __init__(self, path: Path, memory: Path | None = None) -> None:
         from tokenizers import Tokenizer
-        from transformers import AutoModelForCausalLM
 
-        self.name = path.name
+        self.name, self._path, self._memory = path.name, path, Memory(memory, path, code=__file__)
         self._tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
         ids: list[Any] = [self._tokenizer.token_to_id(token) for token in (BOS, *STOP_TOKENS)]
         if None in ids:
             raise SubjectError(f"{path}/tokenizer.json lacks one of {BOS} {STOP_TOKENS}; use the line's own tokenizer")
         self.bos, *self._stops = ids
-        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        self.context = int(model.config.max_position_embeddings)
+        self.context = int(json.loads((path / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"])
+        self._model = None if memory else self._open()
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text: no BOS, and nothing in it is read as a control token."""
@@ -35,11 +37,7 @@ class TorchSubject:
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """float32 [T, V] next-token logits at every position of `ids` [T]."""
-        import torch
-
-        with torch.inference_mode():
-            row = torch.tensor([ids], device=self._model.device)
-            return self._model(row, use_cache=False).logits[0].cpu().numpy()
+        return self._memory.recall(list(ids), lambda: {"logits": self._logits(ids)})["logits"]
 
     def generate(self, messages: Sequence[Message], max_tokens: int) -> tuple[str, str]:
         """Greedy reply to a chat and "stop" or "length"."""
@@ -60,6 +58,21 @@ class TorchSubject:
     def close(self) -> None:
         """Lets the weights go."""
         del self._model
+
+    def _open(self) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        model: Any = AutoModelForCausalLM.from_pretrained(self._path, dtype=torch.float32)
+        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    def _logits(self, ids: Sequence[int]) -> np.ndarray:
+        import torch
+
+        self._model = self._model or self._open()
+        with torch.inference_mode():
+            row = torch.tensor([ids], device=self._model.device)
+            return self._model(row, use_cache=False).logits[0].cpu().numpy()
 
     def _encode_control(self, text: str) -> list[int]:
         self._tokenizer.encode_special_tokens = False

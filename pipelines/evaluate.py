@@ -29,7 +29,7 @@ class Params(StageParams):
 
 def main(
     *, subject: str, model: Path, parent: Path | None = None, documents: Path, questions: Path,
-    out: Path, params: Params, journal: Journal,
+    out: Path, memory: Path | None = None, params: Params, journal: Journal,
 ) -> None:  # fmt: skip
     """model, parent: HF folders or bundles (a model is no parent of itself); documents: mix; questions: synthesize."""
     pool, limit = quiz.read_questions(questions / "questions.jsonl"), params.max_validation_bytes
@@ -61,7 +61,7 @@ def main(
     journal.step(0, **{"perf/peak_rss_mib": peak_mib()})
     result |= {"kl_parent": None, "kl_parent_p999": None, "top1_parent": None, "n_positions": 0}
     if parent and parent != model:
-        elder, turns = open_subject(parent), filter(None, chain.from_iterable(zip_longest(*texts.values())))
+        elder, turns = open_subject(parent, memory), filter(None, chain.from_iterable(zip_longest(*texts.values())))
         result |= metrics.divergence(judged, elder, turns, max_positions=params.kl_tokens)
         elder.close()
     judged.close()
