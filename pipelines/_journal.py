@@ -1,18 +1,22 @@
 """Knows what happened: reports/<stage>.json, logs/<stage>.jsonl, and the mirror of both in MLflow."""
 
+import base64
 import contextlib
 import importlib.metadata
 import json
 import os
 import queue
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipelines import _relay
 from pipelines._provenance import git, md5s_known_to_dvc, params_hash
 
 EXPERIMENT = "openmidm"
@@ -70,7 +74,7 @@ class Journal:
     def attach(self, path: Path) -> None:
         """Copies a picture, table or sample file to the run in MLflow."""
         if self._mirror:
-            self._mirror.send("attach", Path(path).name, Path(path).read_bytes())
+            self._mirror.send("attach", Path(path).name, base64.b64encode(Path(path).read_bytes()).decode())
 
     def close(self, status: str, trouble: str = "") -> None:
         """Ends the run: FINISHED, FAILED (with the traceback in the log) or KILLED."""
@@ -117,30 +121,32 @@ def interrupts_as_exceptions() -> Iterator[None]:
 
 
 class _Mirror:
-    """Sends a stage's story to MLflow from a thread of its own, so that no trouble there can slow or stop the stage."""
+    """Tells a stage's story to the tracker from a thread of its own, so that no trouble can slow or stop the stage."""
 
     def __init__(self, name: str, params: dict[str, Any], inputs: dict[str, Path], out: Path) -> None:
-        self._queue: queue.Queue[tuple[Any, ...]] = queue.Queue()
+        self._queue: queue.Queue[Any] = queue.Queue()
         self.send = lambda *message: self._queue.put(message)  # (verb of _Run, its arguments)
-        self._about = (name, params, inputs, out, int(time.time() * 1000))
+        places = {role: path.as_posix() for role, path in inputs.items()}
+        self._about = (name, params, places, out.as_posix(), int(time.time() * 1000))
         for name, value in QUIET_AND_IMPATIENT.items():
             os.environ.setdefault(f"MLFLOW_{name}", value)
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
         self._thread.start()
 
-    def finish(self, status: str, patience: float = 30.0) -> None:
+    def finish(self, status: str, patience: float = 60.0) -> None:
         """Waits at most `patience` seconds for what is still to be sent."""
         self.send("end", status)
+        self._queue.put(None)
         self._thread.join(patience)
         if self._thread.is_alive():
-            print(f"mlflow: gave up after {patience:.0f} s; logs/ and reports/ are complete", file=sys.stderr)
+            print(f"mlflow: no word for {patience:.0f} s; logs/ and reports/ are complete", file=sys.stderr)
 
     def _work(self) -> None:
         try:
-            run = _Run(*self._about)
-            while (message := self._queue.get())[0] != "end":
-                getattr(run, message[0])(*message[1:])
-            run.end(message[1])
+            line = _relay.connect("pipelines._journal")
+            line.say("open", *self._about, line.pipeline)
+            for message in iter(self._queue.get, None):
+                line.say(*message)
         except Exception as error:  # tracking must never stop a stage: said once, then silence
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             print(f"mlflow: {reason}; this run is not tracked further", file=sys.stderr, flush=True)
@@ -149,7 +155,9 @@ class _Mirror:
 class _Run:
     """One nested MLflow run under the parent of this pipeline execution."""
 
-    def __init__(self, name: str, params: dict[str, Any], inputs: dict[str, Path], out: Path, start: int) -> None:
+    def __init__(
+        self, name: str, params: dict[str, Any], inputs: dict[str, str], out: str, start: int, pipeline: str | None
+    ) -> None:
         import logging
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -157,13 +165,14 @@ class _Run:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"))
-        self.client, self.out, self.name, self.inputs = mlflow.MlflowClient(), out, name, inputs
+        self.client, self.out, self.name = mlflow.MlflowClient(), Path(out), name
+        self.inputs = {role: Path(path) for role, path in inputs.items()}
         found = self.client.get_experiment_by_name(EXPERIMENT)
         self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT)
         self._close_abandoned()
         self.md5s = md5s_known_to_dvc()
-        tags = _tags(name, params, inputs, self.md5s)
-        self.parent = self._parent(tags, start)
+        tags = _tags(name, params, self.inputs, self.md5s)
+        self.parent = self._parent(tags, start, pipeline)
         if self.parent:
             tags["mlflow.parentRunId"] = self.parent
         self.id = self.client.create_run(self.experiment, start, tags, name).info.run_id
@@ -182,11 +191,9 @@ class _Run:
         for key, value in values.items():
             self.client.set_tag(self.id, key, value)
 
-    def attach(self, name: str, content: bytes) -> None:
-        import tempfile
-
+    def attach(self, name: str, content: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            Path(folder, name).write_bytes(content)
+            Path(folder, name).write_bytes(base64.b64decode(content))
             self.client.log_artifact(self.id, str(Path(folder, name)))
 
     def result(self, result: dict[str, Any]) -> None:
@@ -234,9 +241,8 @@ class _Run:
                 for key, value in numbers.items():
                     self.client.log_metric(self.id, key, value, model_id=row.model_id)
 
-    def _parent(self, tags: dict[str, str], start: int) -> str | None:
+    def _parent(self, tags: dict[str, str], start: int, key: str | None) -> str | None:
         """The run of this `dvc repro`: found by the identity of the dvc process, made by the first stage that asks."""
-        key = _dvc_process()
         if key is None:
             return None
         found = [*self.client.search_runs([self.experiment], f"tags.`pipeline.process` = '{key}'", max_results=1)]
@@ -269,17 +275,11 @@ def _tags(name: str, params: dict[str, Any], inputs: dict[str, Path], md5s: dict
     return tags
 
 
-def _dvc_process() -> str | None:
-    import psutil
-
-    for process in psutil.Process().parents():
-        words = process.cmdline()
-        if any(Path(word).name == "dvc" for word in words[:3]) and {"repro", "run", "queue"} & set(words):
-            return f"{process.pid}-{process.create_time():.2f}"
-    return None
-
-
 def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(values, dict):
         return {prefix: values}
     return {k: v for key, inner in values.items() for k, v in _flatten(inner, f"{prefix}.{key}".strip(".")).items()}
+
+
+if __name__ == "__main__":
+    _relay.serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], _Run)
