@@ -1,6 +1,5 @@
 """Knows how conversations held back from training are judged: bits per byte of what the assistant says in them."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,9 +22,7 @@ def read_conversations(file: Path, *, per_source: int) -> list[Conversation]:
         try:
             spoken = any(part.learned for part in chat_segments(record["messages"], record.get("tools", ())))
         except (KeyError, TypeError, MidmError) as error:
-            raise MaterialError(
-                f"{where}: not a conversation ({error}); mend the line or run synthesize again"
-            ) from None
+            raise MaterialError(f"{where}: no conversation ({error}); mend it or run synthesize again") from None
         if not spoken:
             raise MaterialError(f"{where}: the assistant says nothing; remove the line or run synthesize again")
         kept.setdefault(source(record), []).append(record)
@@ -72,14 +69,11 @@ def openings(subject: Subject, conversations: Sequence[Conversation], *, per_sou
     for record in conversations:
         messages, tools = record["messages"], list(record.get("tools", ()))
         end = max(n for n, message in enumerate(messages) if message["role"] == "assistant")
-        fits = 0 < end and len(subject.chat_ids(messages[:end], tools)) < subject.context
+        fits = end > 0 and len(subject.chat_ids(messages[:end], tools)) < subject.context
         if fits and counts[source(record)] < per_source:
             counts[source(record)] += 1
             about = {"id": str(record["id"]), "lang": record["lang"], "kind": "held back"}
-            asked = {
-                "messages": messages[:end],
-                "tools": tools,
-                "expected": [chat_segments(messages[: end + 1])[-2].text],
-            }
+            said = chat_segments(messages[: end + 1])[-2].text
+            asked = {"messages": messages[:end], "tools": tools, "expected": [said]}
             trials.append(Trial.model_validate(about | asked))
     return trials

@@ -87,23 +87,21 @@ def few_shot(
 
 
 def solved_pairs(documents: Iterable[Mapping[str, str]], *, lang: str, n: int) -> list[str]:
-    """The first `n` questions with answers, in QUESTION_FORM, of the documents of one language; MaterialError if none."""
+    """The first `n` answered questions among the documents of one language; MaterialError if there are fewer."""
     pairs: list[str] = []
     opening = QUESTION_FORM[lang].partition("{q}")[0]
     for text in (row["text"] for row in documents if row["lang"] == lang and row["text"].startswith(opening)):
         pairs += text.split("\n\n")
         if len(pairs) >= n:
             return pairs[:n]
-    raise MaterialError(
-        f"{len(pairs)} solved questions in {lang!r}, {n} are needed; raise synthesize.question_exposures"
-    )
+    raise MaterialError(f"{len(pairs)} answered questions in {lang!r}, not {n}; raise synthesize.question_exposures")
 
 
 def says(reply: str, text: str) -> bool:
     """Whether the text stands in the reply in upper or lower case, no Latin letter or digit of a longer word beside it.
 
-    A Korean particle may follow; "12" is not said by "3,120" or "12.5", nor "C" by "Calcium".
+    A Korean particle may follow; "12" is not said by "3,120", "12.5" or "-12", nor "C" by "Calcium".
     """
-    before = r"(?<![a-z0-9])(?<!\d[.,])" if text[:1].isascii() else ""
+    before = r"(?<![a-z0-9])(?<!\d[.,])(?<![−-](?=\d))" if text[:1].isascii() else ""
     after = r"(?![a-z0-9]|[.,]\d)" if text[-1:].isascii() else ""
     return re.search(before + re.escape(text.casefold()) + after, reply.casefold()) is not None

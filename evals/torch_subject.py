@@ -50,7 +50,7 @@ class TorchSubject:
         return ids_of_chat(messages, tools, encode_control=self._encode_control, encode_text=self.encode)
 
     def complete(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]:
-        """As long a text after each as there is room for; SubjectError if there is none. Alike long ones go together."""
+        """As long a text after each as there is room for; SubjectError if there is none. Equal lengths go together."""
         room = {n: min(max_tokens, self.context - len(ids)) for n, ids in enumerate(prompts)}
         written: dict[int, tuple[str, str]] = {}
         for limit, group in groupby(sorted(room, key=lambda n: (room[n], len(prompts[n]))), key=room.__getitem__):

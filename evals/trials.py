@@ -1,4 +1,4 @@
-"""Knows how to put trials to a model: chats with tools and passages, what a right reply is and what a well-formed one."""
+"""Knows how to put trials to a model: chats with tools and passages; which replies are right, which well formed."""
 
 import json
 import re
@@ -87,23 +87,15 @@ def first_of_each(trials: Iterable[Trial], n: int) -> list[Trial]:
 def greetings() -> list[Trial]:
     """One in each language, to see what the model says of itself."""
     said = {"ko": "안녕하세요? 당신은 누구인가요?", "en": "Hello! Who are you?"}
-    return [
-        Trial(
-            id=f"greeting/{lang}", lang=lang, kind="greeting", messages=[{"role": "user", "content": text}], expected=[]
-        )  # type: ignore[arg-type]
-        for lang, text in said.items()
-    ]
+    return [_asked(text, [], kind="greeting", lang=lang, number=1) for lang, text in said.items()]
 
 
-def as_trials(questions: Sequence[Question]) -> list[Trial]:
+def as_trials(questions: Iterable[Question]) -> list[Trial]:
     """Four-choice questions put as chats: the reply must say the right choice, the others are not shown."""
     return [
-        Trial(
-            id=f"question/{q.lang}/{number}", lang=q.lang, kind="question",
-            messages=[{"role": "user", "content": q.question}], expected=[q.choices[q.answer]],
-        )
-        for number, q in enumerate(questions)
-    ]  # fmt: skip
+        _asked(q.question, [q.choices[q.answer]], kind="question", lang=q.lang, number=number)
+        for number, q in enumerate(questions, 1)
+    ]
 
 
 def put(subject: Subject, trials: Sequence[Trial], *, max_tokens: int) -> list[dict[str, Any]]:
@@ -117,7 +109,7 @@ def put(subject: Subject, trials: Sequence[Trial], *, max_tokens: int) -> list[d
 
 
 def right(trial: Trial, reply: str) -> bool:
-    """Whether the reply is the one call that is due; or says an expected text, not what memory says, and calls nothing."""
+    """Whether the reply is the one call that is due, or calls nothing and says an expected text, not the memory's."""
     if isinstance(trial.expected, dict):
         made = calls(reply)
         return made is not None and len(made) == 1 and same(made[0], trial.expected)
@@ -150,7 +142,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def in_language(reply: str, lang: str, names: Sequence[str] = ()) -> bool:
-    """Whether the reply's letters are of the language's script; `names` in it and replies without letters are neutral."""
+    """Whether the letters are of the language's script; `names` and replies without letters are neutral."""
     for name in sorted(names, key=len, reverse=True):
         reply = re.sub(re.escape(name), "", reply, flags=re.IGNORECASE)
     script, least = SCRIPTS[lang]
@@ -169,6 +161,11 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         keys = ("right", "well_formed")
         found.setdefault(kind, {})[lang] = {key: marked([row[key] for row in group]) for key in keys}
     return found
+
+
+def _asked(text: str, expected: list[str], *, kind: str, lang: Any, number: int) -> Trial:
+    messages = [{"role": "user", "content": text}]
+    return Trial(id=f"{kind}/{lang}/{number}", lang=lang, kind=kind, messages=messages, expected=expected)
 
 
 def _json(text: str) -> Any:
