@@ -18,7 +18,9 @@ Conversation = Mapping[str, Any]
 def read_conversations(file: Path, *, per_source: int) -> list[Conversation]:
     """The first conversations of each source (else kind); MaterialError names a line without an assistant's turn."""
     kept: dict[str, list[Conversation]] = {}
-    for where, record in read_jsonl(file) if file.exists() else ():  # nobody brought conversations of their own
+    for where, record in (
+        read_jsonl(file) if file.exists() and file.stat().st_size else ()
+    ):  # nobody brought conversations of their own
         try:
             spoken = any(part.learned for part in chat_segments(record["messages"], record.get("tools", ())))
         except (KeyError, TypeError, MidmError) as error:

@@ -72,29 +72,18 @@ def score(subject: Subject, prompt: list[int], choices: Sequence[list[int]]) -> 
 
 
 def few_shot(
-    subject: Subject, asked: Sequence[Question], pairs: Sequence[str], *, shots: int, max_tokens: int
+    subject: Subject, asked: Sequence[Question], documents: Iterable[Mapping[str, str]], *, shots: int, max_tokens: int
 ) -> list[bool]:
-    """Whether the first line written after `shots` solved pairs and the plain prompt says the right choice.
+    """Whether the first line written after `shots` answered questions and the plain prompt says the right choice.
 
-    pairs: solved questions in QUESTION_FORM; a pair that gives the right choice away is passed over.
+    The shots are the first in the documents that do not give the right choice away; MaterialError if there are none.
     """
-    prompts = []
+    prompts, known = [], _answered(documents, asked[0].lang, 4 * shots) if asked else []
     for question in asked:
-        fair = [pair for pair in pairs if not says(pair, question.choices[question.answer])][:shots]
+        fair = [pair for pair in known if not says(pair, question.choices[question.answer])][:shots]
         prompts.append([subject.bos, *subject.encode("\n\n".join([*fair, plain_prompt(question)]))])
     lines = [f"{text.strip()}\n".splitlines()[0] for text, _ in subject.complete(prompts, max_tokens)]
     return [says(line, question.choices[question.answer]) for line, question in zip(lines, asked, strict=True)]
-
-
-def solved_pairs(documents: Iterable[Mapping[str, str]], *, lang: str, n: int) -> list[str]:
-    """The first `n` answered questions among the documents of one language; MaterialError if there are fewer."""
-    pairs: list[str] = []
-    opening = QUESTION_FORM[lang].partition("{q}")[0]
-    for text in (row["text"] for row in documents if row["lang"] == lang and row["text"].startswith(opening)):
-        pairs += text.split("\n\n")
-        if len(pairs) >= n:
-            return pairs[:n]
-    raise MaterialError(f"{len(pairs)} answered questions in {lang!r}, not {n}; raise synthesize.question_exposures")
 
 
 def says(reply: str, text: str) -> bool:
@@ -105,3 +94,13 @@ def says(reply: str, text: str) -> bool:
     before = r"(?<![a-z0-9])(?<!\d[.,])(?<![−-](?=\d))" if text[:1].isascii() else ""
     after = r"(?![a-z0-9]|[.,]\d)" if text[-1:].isascii() else ""
     return re.search(before + re.escape(text.casefold()) + after, reply.casefold()) is not None
+
+
+def _answered(documents: Iterable[Mapping[str, str]], lang: str, n: int) -> list[str]:
+    pairs: list[str] = []
+    opening = QUESTION_FORM[lang].partition("{q}")[0]
+    for text in (row["text"] for row in documents if row["lang"] == lang and row["text"].startswith(opening)):
+        pairs += text.split("\n\n")
+        if len(pairs) >= n:
+            return pairs[:n]
+    raise MaterialError(f"{len(pairs)} answered questions in {lang!r}, not {n}; raise synthesize.question_exposures")

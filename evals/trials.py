@@ -31,6 +31,16 @@ SCRIPTS = {"ko": (re.compile("[가-힣ㄱ-ㅣ]"), 0.5), "en": (re.compile("[A-Za
 UNMARKED = ("greeting", "held back")  # kinds whose replies nobody can mark by a list of texts: they are read
 
 
+class Portion(BaseModel):
+    """How much a subject is asked besides its four-choice questions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    chat_questions: int  # per language, the first of those, put as a chat; at least one
+    few_shot_questions: int  # per language, the first of those, answered in plain text after some that are solved
+    trials: int  # per kind and language
+    held_back: int  # conversations per source
+
+
 class Trial(BaseModel):
     """A chat that waits for its reply. `expected`: texts, one of which the reply must say, or the call due.
 
@@ -66,9 +76,10 @@ def read_trials(file: Path) -> list[Trial]:
         try:
             trials.append(Trial.model_validate(record))
         except (ValidationError, MidmError) as error:
-            found = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("messages",), "msg": error}
-            place = ".".join(map(str, found["loc"])) or "trial"
-            raise MaterialError(f"{where}: {place}: {found['msg']}; mend the line or run synthesize again") from None
+            said = str(error)
+            if isinstance(error, ValidationError):
+                said = "; ".join(f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors())
+            raise MaterialError(f"{where}: {said.lstrip(': ')}; mend the line or run synthesize again") from None
     return trials
 
 
@@ -119,11 +130,11 @@ def right(trial: Trial, reply: str) -> bool:
 
 def well_formed(trial: Trial, reply: str, reason: str) -> bool:
     """Whether the reply ends by itself and is, as asked, a call or text in the language and form asked for."""
-    made, due = calls(reply), isinstance(trial.expected, dict)
-    if reason != "stop" or made is None or bool(made) is not due:
+    if reason != "stop":
         return False
-    answers = [] if due else trial.expected
-    return due or (FORMS[trial.form](reply) and in_language(reply, trial.lang, answers))
+    if isinstance(trial.expected, dict):
+        return bool(calls(reply))
+    return calls(reply) == [] and FORMS[trial.form](reply) and in_language(reply, trial.lang, trial.expected)
 
 
 def calls(reply: str) -> list[dict[str, Any]] | None:

@@ -13,15 +13,6 @@ from pipelines._journal import Journal, peak_mib
 from pipelines._stage import StageParams, enter
 
 
-class Portion(StageParams):
-    """How much a subject is asked besides its four-choice questions."""
-
-    chat_questions: int  # per language, the first of those, put as a chat
-    few_shot_questions: int  # per language, the first of those, written out after `shots` solved ones
-    trials: int  # per kind and language
-    held_back: int  # conversations per source
-
-
 class Params(StageParams):
     """What is measured, and how much of it."""
 
@@ -32,8 +23,8 @@ class Params(StageParams):
     trial_tokens: int  # per reply to a trial or a held-back conversation
     held_back_replies: int  # written per source, to be read
     shots: int
-    portions: dict[str, Portion]  # of subjects by name
-    others: Portion
+    portions: dict[str, trials.Portion]  # of subjects by name
+    others: trials.Portion
     seed: int
 
 
@@ -44,10 +35,8 @@ def main(
     """model, parent: HF folders or bundles (a model is no parent of itself); documents: mix; questions: synthesize."""
     portion, pool = params.portions.get(subject, params.others), quiz.read_questions(questions / "questions.jsonl")
     asked = {lang: quiz.sample(pool, lang=lang, n=params.max_questions, seed=params.seed) for lang in ("ko", "en")}
-    texts = {
-        lang: material.held_out_texts(documents / "validation", lang=lang, max_bytes=params.max_validation_bytes)
-        for lang in asked
-    }
+    folder, size = documents / "validation", params.max_validation_bytes
+    texts = {lang: material.held_out_texts(folder, lang=lang, max_bytes=size) for lang in asked}
     drawn = trials.first_of_each(trials.read_trials(questions / "trials.jsonl"), portion.trials)
     talks = held_back.read_conversations(questions / "held_back.jsonl", per_source=portion.held_back)
     n_chat, started = min(portion.chat_questions, *map(len, asked.values())), time.perf_counter()
@@ -68,10 +57,9 @@ def main(
         result |= {f"{key}_{lang}": value for key, value in metrics.weighed(judged, texts[lang]).items()}
         result |= {f"chat_{lang}": chat, f"qa_{lang}": marks["value"], f"marks_{lang}": marks["marks"]}
         result |= {f"n_qa_{lang}": marks["n"], **{f"qa_{lang}_{end}": marks[end] for end in ("low", "high")}}
-        if some := own[: portion.few_shot_questions]:
-            pairs = quiz.solved_pairs(shards.read(questions / "documents"), lang=lang, n=4 * params.shots)
-            flags = quiz.few_shot(judged, some, pairs, shots=params.shots, max_tokens=params.max_new_tokens)
-            result["few_shot"][lang] = metrics.marked(flags)
+        some, solved = own[: portion.few_shot_questions], shards.read(questions / "documents")
+        shown = quiz.few_shot(judged, some, solved, shots=params.shots, max_tokens=params.max_new_tokens)
+        result["few_shot"][lang] = metrics.marked(shown)
         journal.step(0, **{f"eval/{key}_{lang}": result[f"{key}_{lang}"] for key in ("bpb", "qa", "chat")})
     journal.step(0, **{"perf/peak_rss_mib": peak_mib()})
     result |= {"kl_parent": None, "kl_parent_p999": None, "top1_parent": None, "n_positions": 0}
