@@ -33,12 +33,12 @@ def kinds(models: Mapping[str, Report]) -> list[str]:
     return [*(kind for kind in KINDS if kind in found), *sorted(found - set(KINDS))]
 
 
-def can_do(report: Report) -> list[Row]:
+def can_do(report: Report) -> Sequence[Row]:
     """One subject's rows (what, language, right, well formed); last the form of all replies of a language."""
     asked = [(kind, lang) for kind in kinds({"": report}) for lang in LANGUAGES if lang in report["trials"][kind]]
     cells = ((kind, lang, report["trials"][kind][lang]) for kind, lang in asked)
     rows: list[Row] = [
-        (KINDS.get(kind, kind), lang, *share(cell["right"]), share(cell["well_formed"])) for kind, lang, cell in cells
+        (KINDS.get(kind, kind), lang, share(cell["right"]), share(cell["well_formed"])) for kind, lang, cell in cells
     ]
     return [*rows, *(("all of these", lang, "", share(well_formed(report, lang))) for lang in LANGUAGES)]
 
