@@ -18,9 +18,8 @@ Conversation = Mapping[str, Any]
 def read_conversations(file: Path, *, per_source: int) -> list[Conversation]:
     """The first conversations of each source (else kind); MaterialError names a line without an assistant's turn."""
     kept: dict[str, list[Conversation]] = {}
-    for where, record in (
-        read_jsonl(file) if file.exists() and file.stat().st_size else ()
-    ):  # nobody brought conversations of their own
+    brought = file.exists() and file.stat().st_size > 0  # conversations are the user's own, or there are none
+    for where, record in read_jsonl(file) if brought else ():
         try:
             spoken = any(part.learned for part in chat_segments(record["messages"], record.get("tools", ())))
         except (KeyError, TypeError, MidmError) as error:

@@ -30,13 +30,12 @@ divergence (nats) from, and share of equal first choices with, the parent: seed 
 artifact. Speeds and memory depend on the machine: see the logs and MLflow."""
 PAIRS = """\
 What growing smaller and exporting changed: the first's share of right answers minus the second's, on the same
-questions, and its bits per byte above the second's, on the same documents. 95 % intervals of a paired bootstrap (10,000
-draws of questions or documents): one that holds zero says that no change was found."""
+questions, and by how many % its bits per byte exceed the second's, on the same documents. 95 % intervals of a paired
+bootstrap (10,000 draws of questions or documents): one that holds zero says that no change was found."""
 CAN = """\
-Each line is a kind of trial in words and with facts' questions never trained on. Right: the one call that is due, name
-and arguments equal; or a reply that says the answer and, where a passage contradicts what was learnt, not that. Well
-formed: in the language and form asked for, a call where one is due and nowhere else, and ended by the model itself.
-Twenty conversations, as they came: [conversations.md](conversations.md)."""
+Each line is a kind of trial, in phrasings never trained on. Right: the one call that is due, name and arguments equal;
+or a reply that says the answer and, where a passage contradicts what was learnt, not that. Well formed: in the language
+and form asked for, a call where one is due and nowhere else, and ended by the model itself. Twenty conversations, as they came: [conversations.md](conversations.md)."""
 ARTIFACTS = """\
 The share that is right, for Mini and every artifact; most are put to fewer trials, hence the wider intervals."""
 TRAINED = """\

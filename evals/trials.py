@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +27,6 @@ FORMS: dict[str, Callable[[str], bool]] = {  # what a request may ask of a reply
 }
 # Least share of a reply's letters: technical Korean is half Latin script, English has hardly another.
 SCRIPTS = {"ko": (re.compile("[가-힣ㄱ-ㅣ]"), 0.5), "en": (re.compile("[A-Za-z]"), 0.9)}
-
-
 UNMARKED = ("greeting", "held back")  # kinds whose replies nobody can mark by a list of texts: they are read
 
 
@@ -71,8 +70,8 @@ class Trial(BaseModel):
 
 def read_trials(file: Path) -> list[Trial]:
     """All trials of a .jsonl file in order; MaterialError names the first line that breaks the form."""
-    trials: list[Trial] = []
-    for where, record in read_jsonl(file) if file.exists() else ():  # worlds without trials were made before them
+    trials = []
+    for where, record in read_jsonl(file):
         try:
             trials.append(Trial.model_validate(record))
         except (ValidationError, MidmError) as error:
@@ -85,12 +84,11 @@ def read_trials(file: Path) -> list[Trial]:
 
 def first_of_each(trials: Iterable[Trial], n: int) -> list[Trial]:
     """The first `n` trials of each kind and language, in order."""
-    seen: dict[tuple[str, str], int] = {}
+    groups: dict[tuple[str, str], int] = Counter()
     kept = []
     for trial in trials:
-        group = trial.kind, trial.lang
-        seen[group] = seen.get(group, 0) + 1
-        if seen[group] <= n:
+        groups[trial.kind, trial.lang] += 1
+        if groups[trial.kind, trial.lang] <= n:
             kept.append(trial)
     return kept
 
@@ -129,8 +127,8 @@ def right(trial: Trial, reply: str) -> bool:
 
 
 def well_formed(trial: Trial, reply: str, reason: str) -> bool:
-    """Whether the reply ends by itself and is, as asked, a call or text in the language and form asked for."""
-    if reason != "stop":
+    """Whether the reply ends by itself and is a call if one is due, else text in the language and form asked for."""
+    if reason != "stop" or not reply.strip():
         return False
     if isinstance(trial.expected, dict):
         return bool(calls(reply))
@@ -187,9 +185,5 @@ def _json(text: str) -> Any:
 
 
 def _is_call(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) == {"name", "arguments"}
-        and isinstance(value["name"], str)
-        and isinstance(value["arguments"], dict)
-    )
+    kinds = {"name": str, "arguments": dict}
+    return isinstance(value, dict) and {key: type(part) for key, part in value.items()} == kinds

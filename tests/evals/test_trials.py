@@ -87,6 +87,7 @@ def test_an_answer_from_memory_is_wrong_even_beside_the_passages():
         ("It is 서울 today.", "en", [], False),
         ("It is 서울 today.", "en", ["서울"], True),
         ("首都はソウルです", "ko", [], False),
+        ("", "ko", [], True),
     ],
 )
 def test_letters_tell_the_language_and_names_and_numbers_do_not(reply, lang, names, asked):
@@ -106,6 +107,11 @@ def test_letters_tell_the_language_and_names_and_numbers_do_not(reply, lang, nam
 def test_a_form_that_was_asked_for_is_checked(form, good, bad):
     asked = trial(kind="form", expected=[], form=form)
     assert [trials.well_formed(asked, reply, "stop") for reply in (good, bad, "")] == [True, False, False]
+
+
+@pytest.mark.parametrize("reply", ["", " \n"])
+def test_nothing_said_is_not_well_formed(reply):
+    assert not trials.well_formed(trial(), reply, "stop")
 
 
 def test_every_form_can_be_told_of_any_reply():
@@ -162,8 +168,7 @@ def test_a_broken_trial_is_named_with_file_line_and_reason(tmp_path, change, why
         trials.read_trials(file)
 
 
-def test_trials_survive_the_file_and_a_world_without_them_has_none(tmp_path):
+def test_trials_survive_the_file(tmp_path):
     file = tmp_path / "trials.jsonl"
-    assert trials.read_trials(file) == []
     file.write_text(json.dumps(CALLING.model_dump(), ensure_ascii=False), encoding="utf-8")
     assert trials.read_trials(file) == [CALLING]
