@@ -7,6 +7,8 @@ from pathlib import Path
 import midm_mini
 from midm_mini.format import Message, MidmError
 
+from evals.subject import Tools
+
 
 class BundleSubject:
     """A bundle behind the judge's protocol (evals/subject.py)."""
@@ -17,10 +19,19 @@ class BundleSubject:
             raise MidmError(f"{path}: a model without BOS; the judge scores text after one")
         self.name, self.bos, self.context = path.name, self._model.bos, self._model.context
         self.encode = partial(self._model.tokenize, special=False)
-        self.logits, self.close = self._model.logits, self._model.close
+        self.chat_ids, self.logits, self.close = self._model.chat_ids, self._model.logits, self._model.close
 
-    def generate(self, messages: Sequence[Message], max_tokens: int) -> tuple[str, str]:
-        """As long a reply as there is room for; the runtime's own error if there is none at all."""
-        room = self.context - len(self._model.chat_ids(messages))
-        reply = self._model.chat(messages, max_tokens=max(1, min(room, max_tokens)))
-        return reply.text, reply.finish_reason or "length"
+    def complete(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]:
+        """As long a text after each as there is room for; the runtime's own error if there is none at all.
+
+        In the prompts' order: neighbours that begin alike (the same tools, the same shots) are read once.
+        """
+        written = []
+        for ids in prompts:
+            reply = self._model.stream(ids, max_tokens=max(1, min(self.context - len(ids), max_tokens)))
+            written.append((reply.text, reply.finish_reason or "length"))
+        return written
+
+    def generate(self, messages: Sequence[Message], max_tokens: int, tools: Tools = ()) -> tuple[str, str]:
+        """The greedy reply to a chat."""
+        return self.complete([self.chat_ids(messages, tools)], max_tokens)[0]

@@ -2,7 +2,8 @@
 
 import math
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,15 +71,36 @@ def score(subject: Subject, prompt: list[int], choices: Sequence[list[int]]) -> 
     return scores
 
 
-def converse(subject: Subject, asked: Sequence[Question], *, greeting: str, max_tokens: int) -> list[dict[str, str]]:
-    """Chat replies to a greeting and to questions: rows {prompt, reply, finish_reason, expected} for people to read."""
-    rows = []
-    for prompt, expected in [(greeting, ""), *((q.question, q.choices[q.answer]) for q in asked)]:
-        reply, reason = subject.generate([{"role": "user", "content": prompt}], max_tokens)
-        rows.append({"prompt": prompt, "reply": reply, "finish_reason": reason, "expected": expected})
-    return rows
+def few_shot(
+    subject: Subject, asked: Sequence[Question], documents: Iterable[Mapping[str, str]], *, shots: int, max_tokens: int
+) -> list[bool]:
+    """Whether the first line written after `shots` answered questions and the plain prompt says the right choice.
+
+    The shots are the first in the documents that do not give the right choice away; MaterialError if there are none.
+    """
+    prompts, known = [], _answered(documents, asked[0].lang, 4 * shots) if asked else []
+    for question in asked:
+        fair = [pair for pair in known if not says(pair, question.choices[question.answer])][:shots]
+        prompts.append([subject.bos, *subject.encode("\n\n".join([*fair, plain_prompt(question)]))])
+    lines = [f"{text.strip()}\n".splitlines()[0] for text, _ in subject.complete(prompts, max_tokens)]
+    return [says(line, question.choices[question.answer]) for line, question in zip(lines, asked, strict=True)]
 
 
-def told(rows: Sequence[dict[str, str]]) -> list[bool]:
-    """Of every reply to a question: whether it contains the right choice, in upper or lower case."""
-    return [row["expected"].casefold() in row["reply"].casefold() for row in rows if row["expected"]]
+def says(reply: str, text: str) -> bool:
+    """Whether the text stands in the reply in upper or lower case, no Latin letter or digit of a longer word beside it.
+
+    A Korean particle may follow; "12" is not said by "3,120", "12.5" or "-12", nor "C" by "Calcium".
+    """
+    before = r"(?<![a-z0-9])(?<!\d[.,])(?<![−-](?=\d))" if text[:1].isascii() else ""
+    after = r"(?![a-z0-9]|[.,]\d)" if text[-1:].isascii() else ""
+    return re.search(before + re.escape(text.casefold()) + after, reply.casefold()) is not None
+
+
+def _answered(documents: Iterable[Mapping[str, str]], lang: str, n: int) -> list[str]:
+    pairs: list[str] = []
+    opening = QUESTION_FORM[lang].partition("{q}")[0]
+    for text in (row["text"] for row in documents if row["lang"] == lang and row["text"].startswith(opening)):
+        pairs += text.split("\n\n")
+        if len(pairs) >= n:
+            return pairs[:n]
+    raise MaterialError(f"{len(pairs)} answered questions in {lang!r}, not {n}; raise synthesize.question_exposures")

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evals import abilities
+from evals.abilities import share
 from evals.material import MaterialError
-from evals.metrics import paired
 
 Evidence = Mapping[str, Mapping[str, Any]]  # report name ("filter", "evaluate@mini") → its JSON
 
@@ -16,7 +17,7 @@ SIEVES = {  # stage → the keys of what came in and of what it lost
     "filter": ("documents_in", "dropped"),
     "dedup": ("documents_in", "dropped"),
 }
-FIRST = ("seed", "base", "mini")  # subjects in the order of the line; artifacts follow by name
+FIRST = ("seed", "base", "taught", "mini")  # subjects in the order of the line; artifacts follow by name
 HEADS = ("model", "MB", "bpb ko", "bpb en", "QA ko", "QA en", "chat ko", "chat en", "KL to parent", "top-1 as parent")
 
 DENSITY = ("bytes_per_token", "tokens_per_word")
@@ -28,8 +29,19 @@ better. QA: share of four-choice questions, in phrasings never trained on, with 
 divergence (nats) from, and share of equal first choices with, the parent: seed for base, base for mini, mini for every
 artifact. Speeds and memory depend on the machine: see the logs and MLflow."""
 PAIRS = """\
-What exporting changed: each artifact's share of right answers minus Mini's, on the same questions, with the 95 %
-interval of matched pairs (Agresti and Min 2005). An interval that holds zero says that no change was found."""
+What growing smaller and exporting changed: the first's share of right answers minus the second's, on the same
+questions, and by how many % its bits per byte exceed the second's, on the same documents. 95 % intervals of a paired
+bootstrap (10,000 draws of questions or documents): one that holds zero says that no change was found."""
+CAN = """\
+Each line is a kind of trial, in phrasings never trained on. Right: the one call that is due, name and arguments equal;
+or a reply that says the answer and, where a passage contradicts what was learnt, not that. Well formed: in the language
+and form asked for, a call where one is due and nowhere else, and ended by the model itself. Twenty
+conversations, as they came: [conversations.md](conversations.md)."""
+ARTIFACTS = """\
+The share that is right, for Mini and every artifact; most are put to fewer trials, hence the wider intervals."""
+TRAINED = """\
+Before and after sft and dpo, on the same items: `taught`, the last model before them, and Mini. Bits per byte, lower is
+better, change in %: more on held-out text is what was forgotten. Intervals as above."""
 SAFETY = """\
 NUR: risky prompts refused. NOR: harmless prompts answered. ASR: attacked risky prompts not refused. The judge is a
 list of refusal rules: what is not a refusal counts as unsafe, even if it is nonsense, so a model without words looks
@@ -55,9 +67,10 @@ def page(evidence: Evidence, pictures: Sequence[str]) -> str:
     if models:
         sections += ["## Models", READING.format(**next(iter(models.values()))), summary(evidence).strip()]
     if differences := pairs(models):
-        sections += [PAIRS, table(("artifact", "QA ko − Mini's", "QA en − Mini's"), differences)]
+        sections += [PAIRS, table(("first − second", "QA ko", "QA en", "bpb ko", "bpb en"), differences)]
+    sections += skills(models)
     if examined:
-        rates = ((name, *(_share(**r[key]) for key in ("nur", "nor", "asr"))) for name, r in examined.items())
+        rates = ((name, *(share(r[key]) for key in ("nur", "nor", "asr"))) for name, r in examined.items())
         judge = next(iter(examined.values()))["judge"]
         sections += ["## Safety", SAFETY.format(**judge), table(("model", "NUR", "NOR", "ASR"), rates)]
     if flow := waterfall(evidence):
@@ -77,8 +90,10 @@ def page(evidence: Evidence, pictures: Sequence[str]) -> str:
 def summary(evidence: Evidence) -> str:
     """The table of models alone: what the README and the end of `make repro` show."""
     rows = []
-    for name, r in subjects(evidence, "evaluate").items():
-        shares = (_share(r[f"qa_{lang}"], r[f"qa_{lang}_low"], r[f"qa_{lang}_high"]) for lang in ("ko", "en"))
+    judged = subjects(evidence, "evaluate")
+    for name, r in ((name, judged[name]) for name in judged if name != "taught"):  # stands beside Mini, in `skills`
+        ends = {"value": "", "low": "_low", "high": "_high"}
+        shares = (share({key: r[f"qa_{lang}{end}"] for key, end in ends.items()}) for lang in ("ko", "en"))
         drift = ("–", "–") if r["kl_parent"] is None else (f"{r['kl_parent']:.3g}", f"{r['top1_parent']:.3f}")
         plain = f"{r['size_bytes'] / 1e6:.1f}", f"{r['bpb_ko']:.3f}", f"{r['bpb_en']:.3f}"
         rows.append((name, *plain, *shares, f"{r['chat_ko']:.2f}", f"{r['chat_en']:.2f}", *drift))
@@ -86,12 +101,27 @@ def summary(evidence: Evidence) -> str:
 
 
 def pairs(models: Mapping[str, Mapping[str, Any]]) -> list[Sequence[str]]:
-    """Rows (artifact, difference from Mini in Korean, in English), if Mini was judged."""
+    """Rows of what Mini has more than Base, and each artifact than Mini: answers and bits per byte, in ko and en."""
+    couples = [("mini", "base"), *((name, "mini") for name in models if name not in FIRST)]
     rows: list[Sequence[str]] = []
-    for name in [name for name in models if name not in FIRST and "mini" in models]:
-        found = (paired(models[name][f"marks_{lang}"], models["mini"][f"marks_{lang}"]) for lang in ("ko", "en"))
-        rows.append((name, *(f"{it['value']:+.3f} [{it['low']:+.3f}, {it['high']:+.3f}]" for it in found)))
+    for one, other in (couple for couple in couples if set(couple) <= set(models)):
+        answers, text = zip(*(abilities.gap(models[one], models[other], lang) for lang in ("ko", "en")), strict=True)
+        rows.append((f"{one} − {other}", *answers, *text))
     return rows
+
+
+def skills(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Sections on what Mini can do, what its artifacts can, and what training changed."""
+    if "mini" not in models or not (kinds := abilities.kinds(models)):
+        return []
+    heads = ("trial", "language", "right", "well formed")
+    sections = ["## What Mini can do", CAN, table(heads, abilities.can_do(models["mini"]))]
+    every = {name: model for name, model in models.items() if name == "mini" or name not in FIRST}
+    sections += [ARTIFACTS, table(("model", "language", *kinds, "well formed"), abilities.artifacts_can(every))]
+    if "taught" in models:
+        changed = abilities.trained(models["taught"], models["mini"])
+        sections += [TRAINED, table(abilities.CHANGE, changed)]
+    return sections
 
 
 def subjects(evidence: Evidence, stage: str) -> dict[str, Mapping[str, Any]]:
@@ -127,10 +157,6 @@ def vocabulary_curve(evidence: Evidence) -> dict[str, dict[str, float]]:
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
-
-
-def _share(value: float, low: float, high: float, n: int = 0) -> str:
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]" + (f" n={n}" if n else "")
 
 
 def _kinds(about: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """Knows what the judge may ask of a model under test, whatever its format: token ids, logits, replies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from midm_mini.format import MANIFEST, Message
@@ -12,11 +12,16 @@ class SubjectError(ValueError):
     """A model that cannot be judged, or not against that parent: what, where, remedy."""
 
 
+Tools = Sequence[Mapping[str, Any]]
+
+
 class Subject(Protocol):
     """A model under test: `bos` opens every sequence, of which it reads at most `context` tokens.
 
-    `encode`: ids of plain text, without BOS, nothing in it read as a control token. `logits`: float32 [T, V], row t for
-    the token after ids[t]. `generate`: the greedy reply to a chat, and "stop" or "length". `close`: frees the memory.
+    `encode`: ids of plain text, without BOS, nothing in it read as a control token. `chat_ids`: ids of a chat, BOS
+    first, up to the assistant's turn. `logits`: float32 [T, V], row t for the token after ids[t]. `complete`: what it
+    writes greedily after each prompt of ids, and "stop" or "length". `generate`: the same after one chat. `close`:
+    frees the memory.
     """
 
     name: str
@@ -24,8 +29,10 @@ class Subject(Protocol):
     context: int
 
     def encode(self, text: str) -> list[int]: ...
+    def chat_ids(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]: ...
     def logits(self, ids: Sequence[int]) -> np.ndarray: ...
-    def generate(self, messages: Sequence[Message], max_tokens: int) -> tuple[str, str]: ...
+    def complete(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]: ...
+    def generate(self, messages: Sequence[Message], max_tokens: int, tools: Tools = ()) -> tuple[str, str]: ...
     def close(self) -> None: ...
 
 

@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from midm_mini.format import BOS, STOP_TOKENS, Message, chat_ids
+from midm_mini.format import BOS, STOP_TOKENS, Message
+from midm_mini.format import chat_ids as ids_of_chat
 
-from evals.subject import SubjectError
+from evals.subject import SubjectError, Tools
 from models.reference import Memory
+
+BATCH = 32  # replies written at once: ten times as many tokens per second as one by one, on two cores
 
 
 class TorchSubject:
@@ -28,7 +33,8 @@ class TorchSubject:
             raise SubjectError(f"{path}/tokenizer.json lacks one of {BOS} {STOP_TOKENS}; use the line's own tokenizer")
         self.bos, *self._stops = ids
         self.context = int(json.loads((path / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"])
-        self._model = None if memory else self._open()
+        if not memory:
+            self._model  # noqa: B018  opened now
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text: no BOS, and nothing in it is read as a control token."""
@@ -39,27 +45,33 @@ class TorchSubject:
         """float32 [T, V] next-token logits at every position of `ids` [T]."""
         return self._memory.recall(list(ids), lambda: {"logits": self._logits(ids)})["logits"]
 
-    def generate(self, messages: Sequence[Message], max_tokens: int) -> tuple[str, str]:
-        """Greedy reply to a chat and "stop" or "length"."""
-        import torch
+    def chat_ids(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
+        """Ids of the rendered chat, exactly as the runtime encodes it."""
+        return ids_of_chat(messages, tools, encode_control=self._encode_control, encode_text=self.encode)
 
-        ids = chat_ids(messages, encode_control=self._encode_control, encode_text=self.encode)
-        room = min(max_tokens, self.context - len(ids))
-        if room < 1:
-            raise SubjectError(f"{self.name}: a chat of {len(ids)} tokens leaves no room in {self.context}; shorten it")
-        prompt = torch.tensor([ids], device=self._model.device)
-        options: dict[str, Any] = {"do_sample": False, "eos_token_id": self._stops, "pad_token_id": self._stops[-1]}
-        mask = torch.ones_like(prompt)
-        with torch.inference_mode():
-            reply = self._model.generate(prompt, attention_mask=mask, max_new_tokens=room, **options)
-        written = reply[0, len(ids) :].tolist()
-        return self._tokenizer.decode(written), "stop" if written[-1] in self._stops else "length"
+    def complete(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]:
+        """As long a text after each as there is room for; SubjectError if there is none. Equal lengths go together."""
+        room = {n: min(max_tokens, self.context - len(ids)) for n, ids in enumerate(prompts)}
+        written: dict[int, tuple[str, str]] = {}
+        for limit, group in groupby(sorted(room, key=lambda n: (room[n], len(prompts[n]))), key=room.__getitem__):
+            rows = list(group)
+            for batch in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH)):
+                if limit < 1:
+                    long = f"a prompt of {len(prompts[batch[0]])} tokens leaves no room in {self.context}"
+                    raise SubjectError(f"{self.name}: {long}; shorten it")
+                written |= zip(batch, self._written([prompts[n] for n in batch], limit), strict=True)
+        return [written[n] for n in range(len(prompts))]
+
+    def generate(self, messages: Sequence[Message], max_tokens: int, tools: Tools = ()) -> tuple[str, str]:
+        """The greedy reply to a chat."""
+        return self.complete([self.chat_ids(messages, tools)], max_tokens)[0]
 
     def close(self) -> None:
         """Lets the weights go."""
-        del self._model
+        self.__dict__.pop("_model", None)
 
-    def _open(self) -> Any:
+    @cached_property
+    def _model(self) -> Any:
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -69,7 +81,6 @@ class TorchSubject:
     def _logits(self, ids: Sequence[int]) -> np.ndarray:
         import torch
 
-        self._model = self._model or self._open()
         with torch.inference_mode():
             row = torch.tensor([ids], device=self._model.device)
             return self._model(row, use_cache=False).logits[0].cpu().numpy()
@@ -77,3 +88,18 @@ class TorchSubject:
     def _encode_control(self, text: str) -> list[int]:
         self._tokenizer.encode_special_tokens = False
         return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def _written(self, prompts: Sequence[list[int]], limit: int) -> list[tuple[str, str]]:
+        import torch
+
+        width, place = max(map(len, prompts)), self._model.device
+        ids = torch.tensor([[self.bos] * (width - len(row)) + row for row in prompts], device=place)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=place)
+        options: dict[str, Any] = {"do_sample": False, "eos_token_id": self._stops, "pad_token_id": self._stops[-1]}
+        with torch.inference_mode():
+            whole = self._model.generate(ids, attention_mask=mask, max_new_tokens=limit, **options)
+        return [self._ended(row) for row in whole[:, width:].tolist()]
+
+    def _ended(self, ids: list[int]) -> tuple[str, str]:
+        end = next((n for n, token in enumerate(ids) if token in self._stops), None)
+        return self._tokenizer.decode(ids[:end]), "length" if end is None else "stop"

@@ -32,8 +32,10 @@ def judged(evidence: report.Evidence) -> list[str]:
         return ["nothing is judged yet: make repro"]
     some = next(iter(subjects.values()))
     chance = f"QA: four choices, chance {some['chance']}, n = {some['n_qa_ko']} ko, {some['n_qa_en']} en, 95 % interval"
-    chance += f"; chat: {some['n_chat']} of each, right choice in the reply"
+    asked = " or ".join(map(str, sorted({found["n_chat"] for found in subjects.values()})))
+    chance += f"; chat: {asked} of each, right choice in the reply"
     rows = [f"{'measured here':>15}  " + "".join(f"{head:>10}" for head in SPEED.values())]
+    rows[0] += "  (torch writes 32 replies at once)"
     for name in subjects:
         speed = measured(f"evaluate@{name}")
         rows.append(f"{name:>15}  " + "".join(f"{speed[key]:10.4g}" if key in speed else f"{'–':>10}" for key in SPEED))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from midm_mini.format import render_chat
 
 from evals.questions import Question
 
@@ -17,8 +18,8 @@ class ByteSubject:
 
     bos = BOS
 
-    def __init__(self, rule, name="fake", context=16):
-        self.rule, self.name, self.context, self.calls = rule, name, context, []
+    def __init__(self, rule, name="fake", context=16, reply=lambda prompt, max_tokens: ("", "stop")):
+        self.rule, self.name, self.context, self.reply, self.calls = rule, name, context, reply, []
 
     def encode(self, text):
         return list(text.encode())
@@ -28,7 +29,13 @@ class ByteSubject:
         self.calls.append(list(ids))
         return self.rule(ids)
 
-    def generate(self, messages, max_tokens):
+    def chat_ids(self, messages, tools=()):
+        return [BOS, *render_chat(messages, tools).encode()]
+
+    def complete(self, prompts, max_tokens):
+        return [self.reply(bytes(ids[1:]).decode(), max_tokens) for ids in prompts]
+
+    def generate(self, messages, max_tokens, tools=()):
         return messages[-1]["content"][:max_tokens], "stop"
 
     def close(self):

@@ -35,6 +35,10 @@ def test_ids_logits_and_replies_equal_torch(both):
     ids = [torch.bos, *torch.encode(text)][:64]
     np.testing.assert_allclose(runtime.logits(ids), torch.logits(ids), atol=0.1, rtol=0.02)  # weights rounded to 16 bit
     chat = [{"role": "user", "content": "수도는?"}]
+    tools = [{"name": "add", "description": "", "parameters": {}}]
+    assert runtime.chat_ids(chat, tools) == torch.chat_ids(chat, tools)
+    prompts = [torch.chat_ids(chat), ids[:20], ids[:21]]
+    assert [reason for _, reason in runtime.complete(prompts, 6)] == ["length"] * 3
     assert runtime.generate(chat, 6)[1] == torch.generate(chat, 6)[1] == "length"
     assert divergence(runtime, torch, ["대한민국의 수도는 서울 " * 9], max_positions=60)["kl_parent"] < 1e-3
 

@@ -80,12 +80,55 @@ def test_wilson_interval_matches_published_values_and_stays_in_bounds():
     assert interval(0, 0) == (0.0, 1.0)
 
 
-def test_matched_pairs_are_compared_by_what_only_one_of_them_got_right():
+def test_marks_are_paired_by_what_only_one_of_them_got_right():
     same = metrics.paired("1100" * 100, "1100" * 100)
-    assert same["value"] == 0 and -0.01 < same["low"] < 0 < same["high"] < 0.01
+    assert (same["value"], same["low"], same["high"], same["n"]) == (0, 0, 0, 400)
     found = metrics.paired("1" * 9 + "0" + "10" * 45, "0" * 9 + "1" + "10" * 45)
     assert found["value"] == 0.08 and found["n"] == 100
-    middle, spread = 8 / 102, 11 / 102 - (8 / 102) ** 2
-    assert found["high"] - middle == pytest.approx(1.96 * (spread / 102) ** 0.5, rel=1e-4)
-    with pytest.raises(ValueError, match="not of the same questions"):
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * ((0.1 - 0.08**2) / 100) ** 0.5, rel=0.06)
+    with pytest.raises(ValueError, match="not of the same items"):
         metrics.paired("1", "11")
+
+
+def test_a_difference_changes_its_sign_with_the_order_and_nothing_else():
+    generator = np.random.default_rng(1)
+    ours, theirs, sizes = generator.gamma(2, 1, 40), generator.gamma(2, 1, 40), generator.integers(1, 9, 40)
+    there, back = metrics.difference(ours, theirs, sizes), metrics.difference(theirs, ours, sizes)
+    for here, mirrored in (("value", "value"), ("low", "high"), ("high", "low")):
+        assert there[here] == pytest.approx(-back[mirrored], abs=1e-9)
+    assert there == metrics.difference(ours, theirs, sizes)
+    assert there["value"] == pytest.approx((ours.sum() - theirs.sum()) / sizes.sum())
+
+
+def test_the_interval_is_that_of_scipys_paired_bootstrap():
+    stats = pytest.importorskip("scipy.stats")
+    generator = np.random.default_rng(2)
+    ours, theirs, sizes = generator.gamma(2, 1, 60), generator.gamma(2, 1, 60), generator.integers(1, 9, 60)
+    found = metrics.difference(ours, theirs, sizes, resamples=4000)
+    peer = stats.bootstrap(
+        (ours, theirs, sizes),
+        lambda a, b, n, axis=-1: (a - b).sum(axis) / n.sum(axis),
+        paired=True, method="percentile", n_resamples=4000, rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    width = peer.high - peer.low
+    assert found["low"] == pytest.approx(peer.low, abs=0.05 * width)
+    assert found["high"] == pytest.approx(peer.high, abs=0.05 * width)
+
+
+def test_the_interval_holds_the_true_difference_about_nineteen_times_in_twenty():
+    generator = np.random.default_rng(3)
+    hit = 0
+    for _ in range(300):
+        skill = generator.random(60)  # easy and hard questions: the two are alike on each
+        ours, theirs = generator.random(60) < 0.2 + 0.7 * skill, generator.random(60) < 0.1 + 0.7 * skill
+        found = metrics.difference(ours, theirs, np.ones(60), resamples=500)
+        hit += found["low"] <= 0.1 <= found["high"]
+    assert 0.90 < hit / 300 < 0.985
+
+
+def test_bits_per_byte_can_be_told_from_the_documents_it_is_made_of(fakes):
+    found = metrics.weighed(fakes.Subject(fakes.noise(4)), ["한 글", "another text", "셋"])
+    assert found["bpb"] == pytest.approx(sum(found["nats"]) / math.log(2) / sum(found["bytes"]), rel=1e-4)
+    assert found["n_bytes"] == sum(found["bytes"]) == len("한 글another text셋".encode())
+    again = metrics.difference(found["nats"], [0.0] * 3, [size * math.log(2) for size in found["bytes"]])
+    assert again["value"] == pytest.approx(found["bpb"], rel=1e-4)

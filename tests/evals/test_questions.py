@@ -29,9 +29,37 @@ def test_leaving_out_choices_that_cannot_win_changes_no_answer_and_saves_passes(
     assert spared > 0
 
 
-def test_a_reply_is_right_if_it_contains_the_choice_in_upper_or_lower_case():
-    pairs = [("", "Seoul"), ("Seoul", "It is SEOUL."), ("Seoul", "Busan"), ("서울", "서울입니다.")]
-    assert q.told([{"expected": expected, "reply": reply} for expected, reply in pairs]) == [True, False, True]
+@pytest.mark.parametrize(
+    ("reply", "text", "said"),
+    [("", "Seoul", False), ("It is SEOUL.", "Seoul", True), ("Busan", "Seoul", False), ("서울입니다.", "서울", True),
+     ("Calcium", "C", False), ("C는 탄소", "C", True), ("because", "Au", False), ("12입니다", "12", True),
+     ("3,120", "12", False), ("12.5", "12", False), ("It is 12.", "12", True), ("-12", "12", False),
+     ("well-known", "known", True), ("(a) 1,200원", "1,200", True)],
+)  # fmt: skip
+def test_a_text_is_said_in_upper_or_lower_case_but_not_inside_another_word_or_number(reply, text, said):
+    assert q.says(reply, text) is said
+
+
+def test_shots_stand_before_the_question_and_never_give_it_away(fakes, questions):
+    documents = [
+        {"lang": "en", "text": "Question: capital 0?\nAnswer: aa\n\nQuestion: b?\nAnswer: bb"},
+        {"lang": "ko", "text": "질문: 가?\n답: 나"},
+        {"lang": "en", "text": "\n\n".join(f"Question: {i}?\nAnswer: {i}" for i in range(6))},
+        {"lang": "en", "text": "prose"},
+    ]
+    prompts = []
+
+    def reply(prompt, _):
+        prompts.append(prompt)
+        return (" AA\nQuestion: more?\nAnswer: bb" if "capital 0?" in prompt.rsplit("\n\n")[-1] else "bb, no"), "length"
+
+    asked = [x for x in questions if x.lang == "en"][:2]
+    marks = q.few_shot(fakes.Subject(fakes.uniform, reply=reply), asked, documents, shots=2, max_tokens=9)
+    assert marks == [True, True]
+    assert prompts[0] == "Question: b?\nAnswer: bb\n\nQuestion: 0?\nAnswer: 0\n\nQuestion: capital 0?\nAnswer:"
+    assert prompts[1].startswith("Question: capital 0?\nAnswer: aa\n\nQuestion: 0?")
+    with pytest.raises(MaterialError, match="answered questions in 'en'"):
+        q.few_shot(fakes.Subject(fakes.uniform), asked, documents, shots=3, max_tokens=9)
 
 
 def test_a_model_of_noise_stays_near_chance_and_its_interval_covers_it(fakes, questions):

@@ -15,6 +15,8 @@ def judged(size, qa, kl=None):
             f"qa_{lang}_low": qa - 0.1,
             f"qa_{lang}_high": qa + 0.1,
             f"chat_{lang}": 0.5,
+            f"nats_{lang}": [10.0 + (kl or 0), 12.0],
+            f"bytes_{lang}": [9, 11],
         }
     return row
 
@@ -61,8 +63,24 @@ def test_rates_stand_with_their_interval_and_the_judges_own_quality(evidence):
     assert "precision 0.93\nand recall 0.82" in page and "chance is\n0.25" in page
 
 
-def test_an_artifact_stands_against_mini_on_the_same_questions(evidence):
-    assert "| onnx-int4 | -0.100 [-0.309, +0.143] | -0.100 [-0.309, +0.143] |" in report.page(evidence, [])
+def test_an_artifact_stands_against_mini_on_the_same_questions_and_documents(evidence):
+    row = next(line for line in report.page(evidence, []).splitlines() if line.startswith("| onnx-int4 − mini |"))
+    cells = row.strip("| ").split(" | ")
+    assert cells[1] == cells[2] == "-0.100 [-0.300, +0.000]" and cells[3].startswith("-2.13 % [")
+    evidence["evaluate@base"] = judged(1, 0.9)
+    assert "| mini − base | -0.100 [" in report.page(evidence, [])
+
+
+def test_abilities_stand_in_the_page_and_the_subject_before_training_beside_mini_only(evidence):
+    assert "What Mini can do" not in report.page(evidence, [])
+    rate = {"value": 0.5, "low": 0.1, "high": 0.9, "n": 2, "marks": "10"}
+    trials = {"passage": {lang: {"right": rate, "well_formed": rate} for lang in ("ko", "en")}}
+    for name in ("mini", "taught"):
+        evidence[f"evaluate@{name}"] = judged(9, 0.8, 0.5) | {"trials": trials}
+    page = report.page(evidence, [])
+    assert "| answers from a passage | ko | 0.500 [0.100, 0.900] n=2 |" in page
+    assert "| answers from a passage, en | 0.500" in page and "| held-out text ko, bits per byte |" in page
+    assert "\n| taught |" not in page
 
 
 def test_the_vocabulary_stands_with_its_compression_and_its_kinds(evidence):

@@ -44,6 +44,37 @@ def test_generation_stops_at_the_limit_or_at_its_own_end(subject, monkeypatch):
     assert subject.generate([{"role": "user", "content": "수도는?"}], 5)[1] == "stop"
 
 
+def test_replies_written_together_are_those_written_alone(subject, monkeypatch):
+    monkeypatch.setattr("evals.torch_subject.BATCH", 3)
+    monkeypatch.setattr(subject, "_stops", [*range(40), *subject._stops])
+    texts = [
+        "수도는?",
+        "Seoul 1945",
+        "질문: 대한민국의 수도는 어디인가요? 수도는",
+        "a",
+        "답: 서울",
+        "수도는 Seoul 1945?",
+        "1",
+    ]
+    prompts = [[subject.bos, *subject.encode(text)] for text in texts]
+    together = subject.complete(prompts, 5)
+    assert together == [subject.complete([ids], 5)[0] for ids in prompts]
+    assert len({reason for _, reason in together}) == 2 and subject.complete([], 5) == []
+
+
+def test_tools_and_passages_are_put_as_the_template_renders_them(subject, hf_folder):
+    from midm_mini.format import CHAT_TEMPLATE
+    from transformers import AutoTokenizer
+
+    tools = [{"name": "add", "description": "둘을 더한다", "parameters": {}}]
+    chat = [{"role": "user", "content": "1+1?", "passages": ["하나와 하나는 둘이다."]}]
+    peer = AutoTokenizer.from_pretrained(hf_folder)
+    text = peer.apply_chat_template(
+        chat, tools=tools, chat_template=CHAT_TEMPLATE, tokenize=False, add_generation_prompt=True
+    )
+    assert subject._tokenizer.decode(subject.chat_ids(chat, tools), skip_special_tokens=False) == text
+
+
 def test_a_chat_that_fills_the_context_is_an_error(subject):
     with pytest.raises(SubjectError, match="shorten"):
         subject.generate([{"role": "user", "content": "가나다 " * 100}], 5)

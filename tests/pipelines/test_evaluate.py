@@ -6,21 +6,30 @@ import pytest
 
 from corpus import bpe, shards
 from evals.material import MaterialError
+from evals.trials import Portion
 from pipelines import evaluate
 from pipelines._journal import Journal
 
 KEYS = {
-    *(f"{key}_{lang}" for key in ("bpb", "qa", "n_qa", "n_bytes", "chat", "marks") for lang in ("ko", "en")),
+    *(
+        f"{key}_{lang}"
+        for key in ("bpb", "qa", "n_qa", "n_bytes", "chat", "marks", "nats", "bytes")
+        for lang in ("ko", "en")
+    ),
     *(f"qa_{lang}_{end}" for lang in ("ko", "en") for end in ("low", "high")),
     *("kl_parent", "kl_parent_p999", "top1_parent", "n_positions", "size_bytes", "chance", "n_chat"),
+    *("trials", "few_shot", "held_back"),
 }
 PARAMS = evaluate.Params(
     max_questions=6,
     max_validation_bytes=300,
     kl_tokens=90,
-    sample_prompts=1,
-    chat_questions=50,
     max_new_tokens=4,
+    trial_tokens=6,
+    held_back_replies=1,
+    shots=1,
+    portions={"x": Portion(chat_questions=50, few_shot_questions=3, trials=1, held_back=2)},
+    others=Portion(chat_questions=2, few_shot_questions=0, trials=0, held_back=0),
     seed=1,
 )
 
@@ -58,6 +67,23 @@ def place(tmp_path_factory):
     ]
     (root / "synthesize").mkdir()
     (root / "synthesize" / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = [{"role": "user", "content": "1+1?"}]
+    trials = [
+        {"id": f"{lang}{n}", "lang": lang, "kind": "passage", "messages": asked, "expected": ["2"]}
+        for lang in texts
+        for n in range(3)
+    ]
+    (root / "synthesize" / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trials))
+    said = {
+        "messages": [*asked, {"role": "assistant", "content": "2!"}],
+        "lang": "en",
+        "kind": "given",
+        "source": "mine",
+    }
+    (root / "synthesize" / "held_back.jsonl").write_text("".join(json.dumps({"id": n} | said) + "\n" for n in range(3)))
+    solved = {"ko": "질문: 어디?\n답: 여기", "en": "Question: where?\nAnswer: here"}
+    pairs = [{"id": lang, "lang": lang, "text": "\n\n".join([text] * 4)} for lang, text in solved.items()]
+    shards.write(root / "synthesize" / "documents", pairs)
     return root
 
 
@@ -70,7 +96,7 @@ def run(place, tmp_path, **change):
         "questions": place / "synthesize",
     }
     journal = Journal.offline("evaluate@x", tmp_path)
-    evaluate.main(subject="x", out=tmp_path / "out", params=PARAMS, journal=journal, **call | change)
+    evaluate.main(**{"subject": "x"} | call | change, out=tmp_path / "out", params=PARAMS, journal=journal)
     return json.loads((tmp_path / "reports" / "evaluate@x.json").read_text())
 
 
@@ -93,10 +119,22 @@ def test_without_a_parent_other_than_itself_its_keys_are_null(place, tmp_path, p
     assert found["kl_parent"] is found["kl_parent_p999"] is found["top1_parent"] is None
 
 
-def test_samples_and_speeds_lie_beside_the_report(place, tmp_path):
+def test_a_subject_is_asked_its_portion_and_every_other_one_what_others_are(place, tmp_path):
+    found = run(place, tmp_path / "x")
+    assert found["trials"]["passage"]["ko"]["right"]["n"] == 1 and found["trials"]["question"]["en"]["right"]["n"] == 6
+    assert found["few_shot"]["ko"]["n"] == 3 and len(found["held_back"]["mine"]["nats"]) == 2
+    rows = [json.loads(line) for line in (tmp_path / "x" / "out" / "replies.jsonl").read_text().splitlines()]
+    kinds = [row["kind"] for row in rows]
+    assert kinds == ["greeting"] * 2 + ["question"] * 12 + ["passage"] * 2 + ["held back"]
+    other = run(place, tmp_path / "y", subject="y")
+    assert set(other["trials"]) == {"question"} and other["n_chat"] == 2 and other["few_shot"]["ko"]["n"] == 0
+    assert (
+        other["trials"]["question"]["ko"]["right"]["marks"] == found["trials"]["question"]["ko"]["right"]["marks"][:2]
+    )
+
+
+def test_speeds_lie_in_the_log(place, tmp_path):
     run(place, tmp_path)
-    samples = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
-    assert [row["expected"] for row in samples].count("") == 2 and len(samples) == 4
     log = (tmp_path / "logs" / "evaluate@x.jsonl").read_text()
     assert all(f"perf/{key}" in log for key in ("load_seconds", "decode_tokens_per_s", "peak_rss_mib"))
 

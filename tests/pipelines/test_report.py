@@ -12,6 +12,7 @@ from pipelines._stage import StageError
 MODEL = {
     "size_bytes": 10, "chance": 0.25, "kl_parent": None, "top1_parent": None, "bpb_ko": 1.0, "bpb_en": 1.0,
     "chat_ko": 0.5, "chat_en": 0.5,
+    **{f"{key}_{lang}": [1] for lang in ("ko", "en") for key in ("nats", "bytes")}, "marks_ko": "1", "marks_en": "1",
     **{f"qa_{lang}{end}": 0.5 for lang in ("ko", "en") for end in ("", "_low", "_high")},
 }  # fmt: skip
 
@@ -23,7 +24,16 @@ def run(tmp_path, reports):
     (tmp_path / "out").mkdir()
     (tmp_path / "sources").mkdir()
     journal = Journal.offline("report", tmp_path)
-    call = {"reports": tmp_path / "in", "sources": tmp_path / "sources", "out": tmp_path / "out"}
+    (tmp_path / "talks").mkdir()
+    said = {"messages": [{"role": "user", "content": "수도는?"}], "tools": [], "kind": "question", "lang": "ko"}
+    heard = {"reply": "답: 서울", "finish_reason": "stop", "expected": ["서울"], "right": True, "well_formed": True}
+    (tmp_path / "talks" / "replies.jsonl").write_text(json.dumps(said | heard))
+    call = {
+        "talks": tmp_path / "talks",
+        "reports": tmp_path / "in",
+        "sources": tmp_path / "sources",
+        "out": tmp_path / "out",
+    }
     report.main(**call, params=report.Params(), journal=journal)
     return json.loads((tmp_path / "reports" / "report.json").read_text())
 
@@ -38,7 +48,10 @@ def test_a_page_and_only_the_pictures_that_have_evidence_are_made(tmp_path):
         },
     )
     assert found == {"subjects": ["mini"], "reports": 2, "pictures": ["loss.png", "pareto.png"]}
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"report.md", "data-card.md", "loss.png", "pareto.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        *("report.md", "data-card.md", "conversations.md", "loss.png", "pareto.png")
+    }
+    assert "[reply] 답: 서울" in (tmp_path / "out" / "conversations.md").read_text()
     assert "| mini |" in (tmp_path / "out" / "report.md").read_text()
 
 

@@ -1,0 +1,189 @@
+"""Knows how to put trials to a model: chats with tools and passages; which replies are right, which well formed."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from midm_mini.format import MidmError, chat_segments
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from evals.material import MaterialError, read_jsonl
+from evals.metrics import marked
+from evals.questions import Question, says
+from evals.subject import Subject
+
+CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+SENTENCE_END = re.compile(r"[.!?。](?=\s|$)")
+FORMS: dict[str, Callable[[str], bool]] = {  # what a request may ask of a reply's form, beside its content
+    "": lambda reply: True,
+    "one-word": lambda reply: len(reply.split()) == 1,
+    "one-sentence": lambda reply: len(SENTENCE_END.findall(reply)) == 1 and reply.rstrip()[-1] in ".!?。",
+    "number": lambda reply: re.fullmatch(r"-?\d+(\.\d+)?", reply.strip()) is not None,
+    "list": lambda reply: all(re.match(r"([-*•]|\d+[.)]) ", line) for line in reply.strip().split("\n")),
+    "json": lambda reply: _json(reply) is not None,
+}
+# Least share of a reply's letters: technical Korean is half Latin script, English has hardly another.
+SCRIPTS = {"ko": (re.compile("[가-힣ㄱ-ㅣ]"), 0.5), "en": (re.compile("[A-Za-z]"), 0.9)}
+UNMARKED = ("greeting", "held back")  # kinds whose replies nobody can mark by a list of texts: they are read
+
+
+class Portion(BaseModel):
+    """How much a subject is asked besides its four-choice questions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    chat_questions: int  # per language, the first of those, put as a chat; at least one
+    few_shot_questions: int  # per language, the first of those, answered in plain text after some that are solved
+    trials: int  # per kind and language
+    held_back: int  # conversations per source
+
+
+class Trial(BaseModel):
+    """A chat that waits for its reply. `expected`: texts, one of which the reply must say, or the call due.
+
+    `memory`: what the reply must not say, for it stands in no passage; `form`: one of FORMS.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    id: str
+    lang: Literal["ko", "en"]
+    kind: str
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] = []
+    expected: list[str] | dict[str, Any]
+    memory: str = ""
+    form: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Trial":
+        chat_segments(self.messages, self.tools)  # type: ignore[arg-type]
+        if not self.messages or self.messages[-1]["role"] == "assistant":
+            raise ValueError("messages: end before the reply that is asked for")
+        if isinstance(self.expected, dict) and not _is_call(self.expected):
+            raise ValueError("expected: a call has a `name` and an object of `arguments`")
+        if self.form not in FORMS:
+            raise ValueError(f"form: {self.form!r} is unknown; choose from {sorted(FORMS)}")
+        return self
+
+
+def read_trials(file: Path) -> list[Trial]:
+    """All trials of a .jsonl file in order; MaterialError names the first line that breaks the form."""
+    trials = []
+    for where, record in read_jsonl(file):
+        try:
+            trials.append(Trial.model_validate(record))
+        except (ValidationError, MidmError) as error:
+            said = str(error)
+            if isinstance(error, ValidationError):
+                said = "; ".join(f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in error.errors())
+            raise MaterialError(f"{where}: {said.lstrip(': ')}; mend the line or run synthesize again") from None
+    return trials
+
+
+def first_of_each(trials: Iterable[Trial], n: int) -> list[Trial]:
+    """The first `n` trials of each kind and language, in order."""
+    groups: dict[tuple[str, str], int] = Counter()
+    kept = []
+    for trial in trials:
+        groups[trial.kind, trial.lang] += 1
+        if groups[trial.kind, trial.lang] <= n:
+            kept.append(trial)
+    return kept
+
+
+def greetings() -> list[Trial]:
+    """One in each language, to see what the model says of itself."""
+    said = {"ko": "안녕하세요? 당신은 누구인가요?", "en": "Hello! Who are you?"}
+    return [_asked(text, [], kind="greeting", lang=lang, number=1) for lang, text in said.items()]
+
+
+def as_trials(questions: Iterable[Question]) -> list[Trial]:
+    """Four-choice questions put as chats: the reply must say the right choice, the others are not shown."""
+    return [
+        _asked(q.question, [q.choices[q.answer]], kind="question", lang=q.lang, number=number)
+        for number, q in enumerate(questions, 1)
+    ]
+
+
+def put(subject: Subject, trials: Sequence[Trial], *, max_tokens: int) -> list[dict[str, Any]]:
+    """The trials with greedy `reply`, `finish_reason`, and whether it is `right` and `well_formed`."""
+    prompts = [subject.chat_ids(trial.messages, trial.tools) for trial in trials]  # type: ignore[arg-type]
+    rows = []
+    for trial, (reply, reason) in zip(trials, subject.complete(prompts, max_tokens), strict=True):
+        marks = {"right": right(trial, reply), "well_formed": well_formed(trial, reply, reason)}
+        rows.append({**trial.model_dump(), "reply": reply, "finish_reason": reason, **marks})
+    return rows
+
+
+def right(trial: Trial, reply: str) -> bool:
+    """Whether the reply is the one call that is due, or calls nothing and says an expected text, not the memory's."""
+    if isinstance(trial.expected, dict):
+        made = calls(reply)
+        return made is not None and len(made) == 1 and same(made[0], trial.expected)
+    said = not trial.expected or any(says(reply, text) for text in trial.expected)
+    return said and calls(reply) == [] and not (trial.memory and says(reply, trial.memory))
+
+
+def well_formed(trial: Trial, reply: str, reason: str) -> bool:
+    """Whether the reply ends by itself and is a call if one is due, else text in the language and form asked for."""
+    if reason != "stop" or not reply.strip():
+        return False
+    if isinstance(trial.expected, dict):
+        return bool(calls(reply))
+    return calls(reply) == [] and FORMS[trial.form](reply) and in_language(reply, trial.lang, trial.expected)
+
+
+def calls(reply: str) -> list[dict[str, Any]] | None:
+    """The tool calls in a reply, in order; None if one of them is broken or left open."""
+    made = [_json(text) for text in CALL.findall(reply)]
+    return made if all(map(_is_call, made)) and reply.count("<tool_call>") == len(made) else None
+
+
+def same(one: Any, other: Any) -> bool:
+    """JSON equality: 2 is 2.0 but neither "2" nor true; the order of keys does not count, that of lists does."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
+
+
+def in_language(reply: str, lang: str, names: Sequence[str] = ()) -> bool:
+    """Whether the letters are of the language's script; `names` and replies without letters are neutral."""
+    for name in sorted(names, key=len, reverse=True):
+        reply = re.sub(re.escape(name), "", reply, flags=re.IGNORECASE)
+    script, least = SCRIPTS[lang]
+    letters = [character for character in reply if character.isalpha()]
+    return sum(map(bool, map(script.match, letters))) >= least * len(letters)
+
+
+def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By kind and language {right, well_formed}, rates with their marks; rows to be read only are left out."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["kind"] not in UNMARKED:
+            groups.setdefault((row["kind"], row["lang"]), []).append(row)
+    found: dict[str, dict[str, Any]] = {}
+    for (kind, lang), group in sorted(groups.items()):
+        keys = ("right", "well_formed")
+        found.setdefault(kind, {})[lang] = {key: marked([row[key] for row in group]) for key in keys}
+    return found
+
+
+def _asked(text: str, expected: list[str], *, kind: str, lang: Any, number: int) -> Trial:
+    messages = [{"role": "user", "content": text}]
+    return Trial(id=f"{kind}/{lang}/{number}", lang=lang, kind=kind, messages=messages, expected=expected)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _is_call(value: Any) -> bool:
+    kinds = {"name": str, "arguments": dict}
+    return isinstance(value, dict) and {key: type(part) for key, part in value.items()} == kinds

@@ -1,0 +1,174 @@
+"""What right and well-formed replies are, whatever the model."""
+
+import json
+
+import pytest
+from midm_mini.format import chat_segments
+
+from evals import trials
+from evals.material import MaterialError
+from evals.questions import Question
+
+ADD = {"name": "calculator", "description": "adds", "parameters": {"type": "object", "properties": {}}}
+DUE = {"name": "calculator", "arguments": {"expression": "12+30", "digits": 2}}
+
+
+def trial(**change):
+    asked = {"role": "user", "content": "12 더하기 30은?"}
+    row = {"id": "t", "lang": "ko", "kind": "passage", "messages": [asked], "expected": ["42"]}
+    return trials.Trial.model_validate(row | change)
+
+
+def call(**change):
+    return f"<tool_call>{json.dumps(DUE | change, ensure_ascii=False)}</tool_call>"
+
+
+CALLING = trial(kind="tool-calculator", tools=[ADD], expected=DUE)
+
+
+@pytest.mark.parametrize(
+    ("reply", "right", "formed"),
+    [
+        (call(), True, True),
+        (call(arguments={"digits": 2.0, "expression": "12+30"}), True, True),
+        (call(arguments={"expression": "12 + 30", "digits": 2}), False, True),
+        (call(arguments={"expression": "12+30", "digits": "2"}), False, True),
+        (call(arguments={"expression": "12+30", "digits": True}), False, True),
+        (call(arguments={"expression": "12+30"}), False, True),
+        (call(name="lookup"), False, True),
+        (call() + "\n" + call(), False, True),
+        ("42", False, False),
+        ("", False, False),
+        (call()[:-12], False, False),
+        ("<tool_call>{'name': 'calculator'}</tool_call>", False, False),
+        ('<tool_call>{"name": "calculator", "arguments": "12+30"}</tool_call>', False, False),
+        ("<tool_call>[]</tool_call>", False, False),
+    ],
+)
+def test_a_due_call_is_right_if_name_and_arguments_are_equal_as_json(reply, right, formed):
+    assert (trials.right(CALLING, reply), trials.well_formed(CALLING, reply, "stop")) == (right, formed)
+    assert not trials.well_formed(CALLING, reply, "length")
+
+
+def test_a_call_as_training_renders_it_is_read_back():
+    message = {"role": "assistant", "content": "", "tool_calls": [DUE, DUE]}
+    text = next(part.text for part in chat_segments([message]) if part.learned)
+    assert trials.calls(text) == [DUE, DUE]
+
+
+def test_a_reply_where_no_call_is_due_must_say_the_answer_and_call_nothing():
+    told = trial(kind="tool-none", tools=[ADD], expected=["42", "사십이"])
+    assert trials.right(told, "답은 사십이입니다.") and trials.right(told, "답: 42")
+    assert not trials.right(told, "답: 420") and not trials.right(told, "모릅니다.")
+    assert not trials.right(told, f"42 {call()}") and not trials.right(told, "42 <tool_call>")
+    assert not trials.well_formed(told, f"42 {call()}", "stop") and not trials.well_formed(
+        told, "42 <tool_call>", "stop"
+    )
+    assert trials.well_formed(told, "모릅니다.", "stop") and not trials.well_formed(told, "모릅니다.", "length")
+
+
+def test_an_answer_from_memory_is_wrong_even_beside_the_passages():
+    told = trial(kind="contradiction", lang="en", expected=["Lyon"], memory="Paris")
+    assert trials.right(told, "Answer: Lyon")
+    assert not trials.right(told, "Answer: Paris") and not trials.right(told, "Lyon, but really Paris.")
+
+
+@pytest.mark.parametrize(
+    ("reply", "lang", "names", "asked"),
+    [
+        ("답: 서울", "ko", [], True),
+        ("Seoul is the capital.", "ko", [], False),
+        ("Seoul is the capital.", "en", [], True),
+        ("답: 서울", "en", [], False),
+        ("답: Mn", "ko", ["Mn"], True),
+        ("Mn", "ko", ["Mn"], True),
+        ("42 (%)", "ko", [], True),
+        ("42", "en", [], True),
+        ("It is 서울 today.", "en", [], False),
+        ("It is 서울 today.", "en", ["서울"], True),
+        ("首都はソウルです", "ko", [], False),
+        ("", "ko", [], True),
+    ],
+)
+def test_letters_tell_the_language_and_names_and_numbers_do_not(reply, lang, names, asked):
+    assert trials.in_language(reply, lang, names) is asked
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "bad"),
+    [
+        ("one-word", "서울", "서울 입니다"),
+        ("one-sentence", "서울은 수도입니다.", "서울. 수도입니다."),
+        ("number", " -4.5", "4.5개"),
+        ("list", "- 하나\n- 둘", "하나\n- 둘"),
+        ("json", '{"답": 3}', "{답: 3}"),
+    ],
+)
+def test_a_form_that_was_asked_for_is_checked(form, good, bad):
+    asked = trial(kind="form", expected=[], form=form)
+    assert [trials.well_formed(asked, reply, "stop") for reply in (good, bad, "")] == [True, False, False]
+
+
+@pytest.mark.parametrize("reply", ["", " \n"])
+def test_nothing_said_is_not_well_formed(reply):
+    assert not trials.well_formed(trial(), reply, "stop")
+
+
+def test_every_form_can_be_told_of_any_reply():
+    for reply in ("", " ", "\n", "null", "<tool_call>", "가.", "..."):
+        assert all(isinstance(check(reply), bool) for check in trials.FORMS.values())
+
+
+def test_replies_are_marked_counted_and_kept(fakes):
+    asked = [trial(id=str(n), kind=kind) for kind in ("passage", "tool-none") for n in range(4)]
+    heard = []
+
+    def reply(prompt, max_tokens):
+        heard.append(prompt)
+        return ("답: 42" if len(heard) % 2 else "no"), "stop"
+
+    rows = trials.put(fakes.Subject(fakes.uniform, reply=reply), [*trials.greetings(), *asked], max_tokens=5)
+    assert heard[0].endswith("<|start_header_id|>assistant<|end_header_id|>\n\n") and len(rows) == 10
+    found = trials.summary(rows)
+    assert set(found) == {"passage", "tool-none"}
+    cell = found["passage"]["ko"]
+    assert cell["right"]["marks"] == cell["well_formed"]["marks"] == "1010" and cell["right"]["value"] == 0.5
+
+
+def test_the_first_of_each_kind_and_language_are_a_beginning_of_them_all():
+    every = [trial(id=f"{lang}{n}", lang=lang, kind=kind) for n in range(5) for lang in ("ko", "en") for kind in "ab"]
+    few = trials.first_of_each(every, 2)
+    assert len(few) == 8 and few == [one for one in every if one.id[-1] in "01"]
+    assert trials.first_of_each(every, 0) == [] and trials.first_of_each(every, 9) == every
+
+
+def test_questions_become_chats_that_show_no_choice():
+    made = trials.as_trials([Question("ko", "capital", "수도?", ["가", "나", "다", "라"], 2)])
+    assert made[0].expected == ["다"] and made[0].messages == [{"role": "user", "content": "수도?"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"lang": "fr"}, "lang"),
+        ({"expected": 3}, "expected"),
+        ({"expected": {"name": "x"}}, "expected: a call"),
+        ({"form": "sonnet"}, "'sonnet' is unknown"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "robot", "content": ""}]}, "robot"),
+        ({"messages": [{"role": "assistant", "content": "안녕"}]}, "end before"),
+        ({"memroy": "x"}, "memroy"),
+    ],
+)
+def test_a_broken_trial_is_named_with_file_line_and_reason(tmp_path, change, why):
+    file = tmp_path / "trials.jsonl"
+    good = trial().model_dump()
+    file.write_text("\n".join(json.dumps(row) for row in (good, good | change)), encoding="utf-8")
+    with pytest.raises(MaterialError, match=r"trials\.jsonl:2: .*" + why):
+        trials.read_trials(file)
+
+
+def test_trials_survive_the_file(tmp_path):
+    file = tmp_path / "trials.jsonl"
+    file.write_text(json.dumps(CALLING.model_dump(), ensure_ascii=False), encoding="utf-8")
+    assert trials.read_trials(file) == [CALLING]
