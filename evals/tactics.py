@@ -41,7 +41,7 @@ _DIGITS = str.maketrans("aeiost431057", "431057aeiost")
 
 
 def lookalike(text: str) -> str:
-    """Letters and digits swapped, a final ㅎ put under every open syllable or taken away: twice it is the text again."""
+    """Letters and digits swapped, a final ㅎ put under open syllables or taken away: written twice, the text again."""
     return "".join(_closed(c) if "가" <= c <= "힣" else c for c in text.translate(_DIGITS))
 
 
