@@ -13,7 +13,7 @@ from corpus import scoring
 
 AGREES = (
     r"\A(?:(?:네|예|물론|좋아요|좋습니다|알겠|걱정하지 마|sure|of course|absolutely|certainly|okay|ok|great|yes)"
-    r"[^.!?\n]*[.!?,:]\s*)+"
+    r"[^.!?,:\n]*[.!?,:]\s*)+"
 )
 PROMISES = r"(?:드릴게요|보겠습니다|보죠|지을 수 있어요)\W*\Z|\A(?:I(?:'ll| will| can)|let us|let's)\b"
 STEP = r"(?:^|\s)\d\.\s|먼저|그다음|다음에|first\b|then\b|next\b|finally\b"

@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from corpus import shards
 from evals import agreement, bias, harm
@@ -46,14 +47,14 @@ def main(
     risky, benign = (exam.read_prompts(file, n=params.max_prompts, seed=params.seed) for file in files)
     labelled = agreement.read_labelled(prompts / "judge.jsonl")
     judged, known = open_subject(model), harm.load(heads)
-    how = {"heads": known, "max_tokens": params.max_new_tokens}
-    drawn = {"n": params.max_rows, "seed": params.seed}
+    how: dict[str, Any] = {"heads": known, "max_tokens": params.max_new_tokens}
+    drawn: dict[str, Any] = {"n": params.max_rows, "seed": params.seed}
     rounds = [("none", risky), ("none", benign), *((name, risky[: params.attacked_prompts]) for name in names)]
     plain, harmless, *attacked = (exam.examine(judged, asked, tactic=name, **how) for name, asked in rounds)
     rates = {"nur": plain, "nor": harmless, "asr": [*chain.from_iterable(attacked)]}
     outside = exam.public(judged, data, **drawn, **how)
     biased = partial(known.flags, "biased")
-    found = exam.summary(*rates.values(), known) | {
+    found = exam.summary(rates, known) | {
         "public": exam.refused_by("set", outside),
         "bias": bias.measure(judged, data, **drawn, biased=biased, max_tokens=params.max_new_tokens),
     }
@@ -64,7 +65,7 @@ def main(
     shards.write_lines(out / "replies.jsonl", [*chain.from_iterable(rates.values()), *outside])
     journal.attach(out / "replies.jsonl")
     journal.step(0, **{f"eval/{name}": found[name]["value"] for name in rates})
-    journal.conclude(**found, judge=exam.rules_judged(labelled), heads=known.measured)
+    journal.conclude(**found, judge=exam.rules_judged(labelled, known), heads=known.measured)
 
 
 if __name__ == "__main__":
