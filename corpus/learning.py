@@ -169,16 +169,16 @@ def document_head(taught: list[Example]) -> tuple[tuple[np.ndarray, dict], dict[
     good = [one for one in taught if one.source not in MESS | UNSEEN]
     bad = [one.text for one in taught if one.source in MESS - UNSEEN] + [messed(one) for one in good]
     texts = [one.text for one in good] + bad
-    x, orders, power = _features(texts, DOCUMENT_BUCKETS, (1, 2, 3), 0.5)
-    columns = [_fit(x, np.array([True] * len(good) + [False] * len(bad)))]
+    x, orders, power = features(texts, DOCUMENT_BUCKETS, (1, 2, 3), 0.5)
+    columns = [fit(x, np.array([True] * len(good) + [False] * len(bad)))]
     known = [one for one in taught if one.source in SOURCES]
-    x, _, _ = _features([one.text for one in known], DOCUMENT_BUCKETS, (1, 2, 3), 0.5)
+    x, _, _ = features([one.text for one in known], DOCUMENT_BUCKETS, (1, 2, 3), 0.5)
     labels = {}
     for place, name in enumerate(("domain", "register", "kind")):
         said = [SOURCES[one.source][place] for one in known]
         labels[name] = sorted(set(said))
-        columns += [_fit(x, np.array([one == label for one in said])) for label in labels[name]]
-    return _packed(columns, orders, power), labels
+        columns += [fit(x, np.array([one == label for one in said])) for label in labels[name]]
+    return packed(columns, orders, power), labels
 
 
 def sentence_head(labelled: list[tuple[str, bool, bool]], clean: list[Example]) -> tuple[np.ndarray, dict]:
@@ -187,8 +187,8 @@ def sentence_head(labelled: list[tuple[str, bool, bool]], clean: list[Example]) 
     for one in clean:
         lines = [line for line in one.text.replace(". ", ".\n").split("\n") if len(line) > 15]
         said += [(line[:300], False) for line in sorted(lines, key=lot)[:3]]
-    x, orders, power = _features([text for text, _ in said], SENTENCE_BUCKETS, (1, 2, 3, 4), 0.5)
-    return _packed([_fit(x, np.array([toxic for _, toxic in said]))], orders, power)
+    x, orders, power = features([text for text, _ in said], SENTENCE_BUCKETS, (1, 2, 3, 4), 0.5)
+    return packed([fit(x, np.array([toxic for _, toxic in said]))], orders, power)
 
 
 def program_head(taught: list[Example]) -> tuple[np.ndarray, dict]:
@@ -201,8 +201,8 @@ def program_head(taught: list[Example]) -> tuple[np.ndarray, dict]:
         if one.source not in UNSEEN and len(block) > 60:
             code += [block, block[: len(block) // 2]]
             code += [f'{block[:800]}\n"""{line}"""\n{block[800:1600]}' for line in paragraphs[:2]]
-    x, orders, power = _features(code + prose, PROGRAM_BUCKETS, (1, 2, 3), 0.5)
-    return _packed([_fit(x, np.array([True] * len(code) + [False] * len(prose)))], orders, power)
+    x, orders, power = features(code + prose, PROGRAM_BUCKETS, (1, 2, 3), 0.5)
+    return packed([fit(x, np.array([True] * len(code) + [False] * len(prose)))], orders, power)
 
 
 def split_code(text: str) -> tuple[str, str]:
@@ -211,7 +211,7 @@ def split_code(text: str) -> tuple[str, str]:
     return "\n\n".join("\n".join(part.strip().split("\n")[1:-1]) for part in parts[1::2]), "".join(parts[::2])
 
 
-def _features(texts: list[str], buckets: int, orders: tuple[int, ...], power: float):
+def features(texts: list[str], buckets: int, orders: tuple[int, ...], power: float):
     from scipy.sparse import csr_matrix, vstack
 
     parts = []
@@ -226,14 +226,14 @@ def _features(texts: list[str], buckets: int, orders: tuple[int, ...], power: fl
     return vstack(parts).tocsr(), orders, power
 
 
-def _fit(x, y: np.ndarray) -> tuple[np.ndarray, float]:
+def fit(x, y: np.ndarray) -> tuple[np.ndarray, float]:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=3.0, max_iter=300, solver="lbfgs").fit(x, y)
     return model.coef_[0], float(model.intercept_[0])
 
 
-def _packed(columns: list[tuple[np.ndarray, float]], orders: tuple[int, ...], power: float) -> tuple[np.ndarray, dict]:
+def packed(columns: list[tuple[np.ndarray, float]], orders: tuple[int, ...], power: float) -> tuple[np.ndarray, dict]:
     weights = np.stack([column for column, _ in columns], axis=1)
     scale = np.abs(weights).max(axis=0) / 127
     about = {"bias": [round(bias, 6) for _, bias in columns], "scale": [round(float(one), 9) for one in scale]}
