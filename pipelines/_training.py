@@ -40,6 +40,12 @@ class TextParams(TrainingParams):
     z_loss: float  # weight of logsumexp², which keeps logits from drifting (PaLM, section 5)
 
 
+class DialogueParams(TrainingParams):
+    """The numbers of a phase that learns conversations or pairs of them."""
+
+    max_dropped: float  # share of the records that may be longer than the context; none is cut
+
+
 @dataclass(frozen=True, kw_only=True)
 class Phase:
     """One training phase: its numbers, the folder whose tokenizer it keeps, held-out tokens, and where things go."""

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pipelines._journal import Journal
 from pipelines._stage import enter
-from pipelines._training import Phase, TrainingParams
+from pipelines._training import DialogueParams, Phase
 
 
-class Params(TrainingParams):
+class Params(DialogueParams):
     beta: float  # strength of the pull towards the reference
     anchor: float  # share of cross-entropy on chosen replies
 
@@ -21,11 +21,19 @@ def main(
     from models.chat import preference_rows
     from models.objectives import Preference
 
-    pairs = preference_rows(preferences / "preferences.jsonl", student, context=params.context)
+    pairs, dropped = preference_rows(
+        preferences / "preferences.jsonl", student, context=params.context, limit=params.max_dropped
+    )
     model = checkpoints.load(student)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
     objective = Preference(model, beta=params.beta, anchor=params.anchor)
-    phase.train(model, objective, Conversations(pairs, params.seed, "dpo", group=2).batch, pairs=len(pairs) // 2)
+    phase.train(
+        model,
+        objective,
+        Conversations(pairs, params.seed, "dpo", group=2).batch,
+        pairs=len(pairs) // 2,
+        dropped=dropped,
+    )
 
 
 if __name__ == "__main__":
