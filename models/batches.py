@@ -1,8 +1,8 @@
 """Knows which tokens come at which step: memory-mapped shards, an order that is a function of (seed, phase, index)."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, chain, count, islice, pairwise
 from pathlib import Path
@@ -143,6 +143,7 @@ class Conversations:
     phase: str
     group: int = 1
     filled: int = 0
+    beside: "Mapping[str, torch.Tensor]" = field(default_factory=dict)  # further tensors, one value of each row
 
     def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
         """Examples [step·size, (step+1)·size), as `examples` gives them."""
@@ -150,10 +151,12 @@ class Conversations:
 
     def examples(self, start: int, stop: int) -> dict[str, "torch.Tensor"]:
         """Padded: {"ids": [B,T], "targets": [B,T]}, filled ones with "positions"; the rest carries IGNORED."""
-        chosen = [[self.rows[row] for row in self.example(index)] for index in range(start, stop)]
+        examples = [self.example(index) for index in range(start, stop)]
         if not self.filled:
-            return pad_rows([row for group in chosen for row in group])
-        joined = [([*chain(*ids)], [*chain(*bears)]) for ids, bears in (zip(*rows, strict=True) for rows in chosen)]
+            places = list(chain(*examples))
+            return pad_rows([self.rows[row] for row in places]) | {k: v[places] for k, v in self.beside.items()}
+        held = (zip(*(self.rows[row] for row in example), strict=True) for example in examples)
+        joined = [([*chain(*ids)], [*chain(*bears)]) for ids, bears in held]
         batch = pad_rows(joined, self.filled)
         return batch | {"positions": positions(batch["ids"])}
 

@@ -17,12 +17,16 @@ TURNS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("tokenizer")
+def saved_tokenizer(place):
+    """A folder with a tokenizer of 300 ids."""
     text = ["수도는 어디인가? 답은 서울입니다. 고마워 천만에요. user assistant"] * 20
     bpe.save(bpe.train(text, vocab_size=300, min_frequency=2), place, context=64)
     return place
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return saved_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
 def lines(path, *rows):

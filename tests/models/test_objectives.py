@@ -42,11 +42,42 @@ def test_a_later_token_does_not_change_an_earlier_prediction(tiny, batch):
     torch.testing.assert_close(before, after)
 
 
-def test_preference_of_an_unchanged_model_is_ln_2_per_pair(tiny, batch):
-    pairs = {name: torch.cat([tensor, tensor.flip(0)])[:4] for name, tensor in batch.items()}
-    loss, count = objectives.Preference(tiny, beta=0.1, anchor=0.0)(tiny, pairs)
-    assert int(count) == 2
-    assert float(loss / count) == pytest.approx(math.log(2), rel=1e-5)
+@pytest.fixture
+def pairs(tiny):
+    """Three pairs of a prompt of four ids and replies of 3 to 9, and a batch of them with what `tiny` says of each."""
+    draw = torch.Generator().manual_seed(2)
+    rows = []
+    for size in (3, 9, 5, 4, 7, 7):
+        rows.append((torch.randint(3, 120, (4 + size,), generator=draw).tolist(), [0] * 4 + [1] * size))
+    said = objectives.reference_likelihoods(tiny, rows, at_once=4)
+    return Conversations(rows, 0, "dpo", group=2, beside={"reference": said})
+
+
+def test_the_reference_is_what_the_model_says_of_each_row_alone(tiny, pairs):
+    alone = [-objectives.next_token(tiny, pad_rows([row]))[0] for row in pairs.rows]
+    torch.testing.assert_close(pairs.beside["reference"], torch.stack(alone).detach())
+    batch = pairs.batch(0, 3)
+    torch.testing.assert_close(objectives.reply_log_likelihood(tiny, batch).detach(), batch["reference"])
+
+
+@pytest.mark.parametrize("likelihood", ["summed", "per_token"])
+def test_preference_of_an_unchanged_model_is_ln_2_per_pair(tiny, pairs, likelihood):
+    loss, count = objectives.Preference(beta=0.1, anchor=0.0, likelihood=likelihood)(tiny, pairs.batch(0, 3))
+    assert int(count) == 3
+    assert loss.item() / 3 == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_a_reply_wins_nothing_by_its_length_when_its_likelihood_is_a_mean(tiny, pairs):
+    batch = pairs.batch(0, 3)
+    length = (batch["targets"] != IGNORED).sum(-1)
+    one_nat_a_token = batch | {"reference": batch["reference"] - length}
+    mean, summed = (
+        objectives.Preference(beta=1.0, anchor=0.0, likelihood=likelihood)(tiny, one_nat_a_token)[0].item()
+        for likelihood in ("per_token", "summed")
+    )
+    assert mean == pytest.approx(3 * math.log(2), rel=1e-4)
+    longer = (length[0::2] - length[1::2]).float()
+    assert summed == pytest.approx(float(-torch.nn.functional.logsigmoid(longer).sum()), rel=1e-4)
 
 
 @pytest.fixture
