@@ -1,8 +1,10 @@
 """Knows which tokens come at which step: memory-mapped shards, an order that is a function of (seed, phase, index)."""
 
 import json
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate, chain, count, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 INDEX = "index.json"
 BOS = 0
 IGNORED = -100  # torch's own mark for "no loss here"
+Row = tuple[list[int], list[int]]  # ids, and 1 where one bears loss
 
 
 def vocabulary_of(folder: Path) -> int:
@@ -83,14 +86,18 @@ class Packed:
         return self.shard.ids[start : start + self.context + 1].astype("int64")
 
     def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
-        """Examples [step·size, (step+1)·size) as {"ids": [B,T], "targets": [B,T]}; targets are shifted here, once.
+        """Examples [step·size, (step+1)·size), as `examples` gives them."""
+        return self.examples(step * size, (step + 1) * size)
+
+    def examples(self, start: int, stop: int) -> dict[str, "torch.Tensor"]:
+        """{"ids": [B,T], "targets": [B,T]}; targets are shifted here, once.
 
         `separate` packing adds "positions" [B,T], which begin again at each document.
         """
         import numpy as np
         import torch
 
-        rows = torch.from_numpy(np.stack([self.window(step * size + i) for i in range(size)]))
+        rows = torch.from_numpy(np.stack([self.window(index) for index in range(start, stop)]))
         batch = {"ids": rows[:, :-1], "targets": rows[:, 1:]}
         return batch | ({"positions": positions(batch["ids"])} if self.packing == "separate" else {})
 
@@ -125,60 +132,109 @@ def _epoch_order(seed: int, phase: str, epoch: int, bounds: tuple[int, ...], con
 
 @dataclass(frozen=True)
 class Conversations:
-    """Rows of ids with a mask of the tokens that bear loss; `group` neighbouring rows always stay together."""
+    """Rows of ids with a mask of the tokens that bear loss; `group` neighbouring rows always stay together.
 
-    rows: list[tuple[list[int], list[int]]]
+    Each epoch comes in an order of its own, drawn from the seed. With `filled` > 0 an example is that many positions,
+    filled first-fit with whole conversations of which none attends to another and each begins at position 0.
+    """
+
+    rows: list[Row]
     seed: int
     phase: str
     group: int = 1
+    filled: int = 0
+    beside: "Mapping[str, torch.Tensor]" = field(default_factory=dict)  # further tensors, one value of each row
 
     def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
-        """`size` groups, padded: {"ids": [B,T], "targets": [B,T]}; prompts and padding carry IGNORED."""
-        groups = len(self.rows) // self.group
-        chosen = []
-        for index in range(step * size, (step + 1) * size):
-            epoch, place = divmod(index, groups)
-            order, _ = _epoch_order(self.seed, self.phase, epoch, (0, groups), 1)
-            start = int(order[place]) * self.group
-            chosen += self.rows[start : start + self.group]
-        return pad_rows(chosen)
+        """Examples [step·size, (step+1)·size), as `examples` gives them."""
+        return self.examples(step * size, (step + 1) * size)
+
+    def examples(self, start: int, stop: int) -> dict[str, "torch.Tensor"]:
+        """Padded: {"ids": [B,T], "targets": [B,T]}, filled ones with "positions"; the rest carries IGNORED."""
+        examples = [self.example(index) for index in range(start, stop)]
+        if not self.filled:
+            places = list(chain(*examples))
+            return pad_rows([self.rows[row] for row in places]) | {k: v[places] for k, v in self.beside.items()}
+        held = (zip(*(self.rows[row] for row in example), strict=True) for example in examples)
+        joined = [([*chain(*ids)], [*chain(*bears)]) for ids, bears in held]
+        batch = pad_rows(joined, self.filled)
+        return batch | {"positions": positions(batch["ids"])}
+
+    def example(self, index: int) -> list[int]:
+        """The rows, by number, of the `index`-th example of the endless order."""
+        self._drawn.extend(islice(self._endless, max(0, index + 1 - len(self._drawn))))
+        return self._drawn[index]
+
+    @cached_property
+    def _drawn(self) -> list[list[int]]:
+        return []
+
+    @cached_property
+    def _endless(self) -> Iterator[list[int]]:
+        return (example for epoch in count() for example in self._epoch(epoch))
+
+    def _epoch(self, epoch: int) -> list[list[int]]:
+        order, _ = _epoch_order(self.seed, self.phase, epoch, (0, len(self.rows) // self.group), 1)
+        if not self.filled:
+            return [list(range(at * self.group, (at + 1) * self.group)) for at in order.tolist()]
+        return first_fit({row: len(self.rows[row][0]) for row in order.tolist()}, self.filled + 1)
+
+
+def first_fit(sizes: dict[int, int], room: int, opened: int = 64) -> list[list[int]]:
+    """Names of sizes in their order, shared out to lists of at most `room` in sum; only the last `opened` take more."""
+    filled: list[list[int]] = []
+    left: list[int] = []
+    for name, size in sizes.items():
+        recent = range(max(0, len(left) - opened), len(left))
+        place = next((at for at in recent if left[at] >= size), len(left))
+        if place == len(left):
+            filled.append([])
+            left.append(room)
+        filled[place].append(name)
+        left[place] -= size
+    return filled
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A batch of conversations of which the last `share` are windows of text (replay against forgetting)."""
+    """Batches of conversations of which `share` of the examples are windows of text (replay against forgetting)."""
 
     conversations: Conversations
     text: Packed
     share: float
 
     def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
-        """`size` examples, padded to the longest: {"ids": [B,T], "targets": [B,T]}."""
+        """`size` examples, padded to the longest: {"ids": [B,T], "targets": [B,T]}, with "positions" if filled.
+
+        The share holds over all steps together: a batch of six has every third time one window, for 0.05.
+        """
         from torch import cat
         from torch.nn.functional import pad
 
-        replayed = round(size * self.share)
-        if not replayed:
-            return self.conversations.batch(step, size)
-        turns, windows = self.conversations.batch(step, size - replayed), self.text.batch(step, replayed)
-        width = max(turns["ids"].shape[1], windows["ids"].shape[1])
+        start, stop = int(step * size * self.share + 1e-9), int((step + 1) * size * self.share + 1e-9)  # windows
+        spans = ((self.conversations, step * size - start, (step + 1) * size - stop), (self.text, start, stop))
+        parts = [source.examples(first, last) for source, first, last in spans if first < last]
+        width = max(part["ids"].shape[1] for part in parts)
 
         def joined(name: str, fill: int) -> "torch.Tensor":
-            parts = (turns[name], windows[name])
-            return cat([pad(rows, (0, width - rows.shape[1]), value=fill) for rows in parts])
+            return cat([pad(part[name], (0, width - part[name].shape[1]), value=fill) for part in parts])
 
-        return {"ids": joined("ids", 1), "targets": joined("targets", IGNORED)}
+        batch = {"ids": joined("ids", 1), "targets": joined("targets", IGNORED)}
+        return batch | ({"positions": positions(batch["ids"])} if self.conversations.filled else {})
 
 
-def pad_rows(rows: list[tuple[list[int], list[int]]]) -> dict[str, "torch.Tensor"]:
-    """(ids, bears-loss mask) rows → tensors [B,T]: next-token targets, right padding with id 1, masks as IGNORED."""
+def pad_rows(rows: list[Row], width: int = 0) -> dict[str, "torch.Tensor"]:
+    """(ids, bears-loss mask) rows → tensors [B,T]: next-token targets, right padding with id 1, masks as IGNORED.
+
+    T is the longest row's length less one, or `width` if that is more.
+    """
     import torch
 
-    longest = max(len(ids) for ids, _ in rows) - 1
-    batch_ids = torch.full((len(rows), longest), 1)
-    targets = torch.full((len(rows), longest), IGNORED)
+    width = max(width, *(len(ids) - 1 for ids, _ in rows))
+    batch_ids = torch.full((len(rows), width), 1)
+    targets = torch.full((len(rows), width), IGNORED)
     for i, (ids, bears) in enumerate(rows):
-        batch_ids[i, : len(ids) - 1] = torch.tensor(ids[:-1])
-        learnt = [t if b else IGNORED for t, b in zip(ids[1:], bears[1:], strict=True)]
-        targets[i, : len(ids) - 1] = torch.tensor(learnt)
+        ids_N = torch.tensor(ids)
+        batch_ids[i, : len(ids) - 1] = ids_N[:-1]
+        targets[i, : len(ids) - 1] = ids_N[1:].masked_fill(torch.tensor(bears[1:]) == 0, IGNORED)
     return {"ids": batch_ids, "targets": targets}

@@ -13,11 +13,12 @@ NEWTON_SCHULZ = 4  # rounds of 5 by default: 2.6248 bits per byte for 2.6243, a 
 
 
 def optimizers_of(model: "LlamaForCausalLM", plan: "Plan") -> list["torch.optim.Optimizer"]:
-    """Muon on the hidden matrices and AdamW on embeddings, head and norms; or AdamW on all. No decay on vectors."""
+    """Muon on the hidden matrices, AdamW on embeddings, head, norms and adapters; or on all. No decay on vectors."""
     import torch
 
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
-    matrices = [(n, w) for n, w in named if w.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n]
+    others = ("embed_tokens", "lm_head", "lora_")  # an adapter's factors are no maps between hidden states
+    matrices = [(n, w) for n, w in named if w.ndim == 2 and not any(other in n for other in others)]
     hidden = dict(matrices if plan.optimizer == "muon" else [])
     rest = [weight for name, weight in named if name not in hidden]
     vectors = {"params": [w for w in rest if w.ndim < 2], "weight_decay": 0.0}

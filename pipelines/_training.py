@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
     from models.fit import BatchAt, Objective
+    from models.lora import Weights
 
 
 class TrainingParams(StageParams):
@@ -38,6 +39,12 @@ class TextParams(TrainingParams):
 
     packing: Literal["joined", "separate"]  # separate: no attention from a document into another, positions begin again
     z_loss: float  # weight of logsumexp², which keeps logits from drifting (PaLM, section 5)
+
+
+class DialogueParams(TrainingParams):
+    """The numbers of a phase that learns conversations or pairs of them."""
+
+    max_dropped: float  # share of the records that may be longer than the context; none is cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +72,11 @@ class Phase:
 
     def train(
         self, model: "LlamaForCausalLM", objective: "Objective", batch_at: "BatchAt", *,
-        judge: Callable[["LlamaForCausalLM"], dict[str, Any]] = lambda _: {}, **facts: Any,
+        judge: Callable[["LlamaForCausalLM"], dict[str, Any]] = lambda _: {},
+        settle: Callable[["Weights"], "Weights"] = lambda weights: weights, **facts: Any,
     ) -> None:  # fmt: skip
-        """Trains, saves the model into `out`, and concludes with curve, steps, shape, validation loss, `facts` and
-        what `judge` says of the trained model."""
+        """Trains, saves what `settle` makes of the weights into `out`, and concludes with curve, steps, shape,
+        validation loss, `facts` and what `judge` says of the trained model."""
         from models import checkpoints, parallel, states
         from models.fit import Plan, fit
         from models.shapes import describe, shape_of
@@ -91,7 +99,7 @@ class Phase:
         curve = fit(model, objective, batch_at, state=self.scratch / "state", fingerprints=own, **calls)
         weights = parallel.weights(model)  # all ranks gather
         if ranks.is_main_process:
-            checkpoints.save(model, self.out, tokenizer=self.tokenizer, weights=weights)
+            checkpoints.save(model, self.out, tokenizer=self.tokenizer, weights=settle(weights))
         ranks.wait_for_everyone()
         shutil.copyfile(probe.samples, self.out / "samples.jsonl")
         self.journal.attach(self.out / "samples.jsonl")

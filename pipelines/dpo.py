@@ -1,13 +1,15 @@
-"""Sharpens Mini by preferences: direct preference optimisation against its own frozen copy. Its result is Mini."""
+"""Sharpens Mini by preferences: direct preference optimisation against what it said before. Its result is Mini."""
 
 from pathlib import Path
+from typing import Literal
 
 from pipelines._journal import Journal
 from pipelines._stage import enter
-from pipelines._training import Phase, TrainingParams
+from pipelines._training import DialogueParams, Phase
 
 
-class Params(TrainingParams):
+class Params(DialogueParams):
+    likelihood: Literal["summed", "per_token"]  # of a reply; per_token: the mean, so that no reply wins by its length
     beta: float  # strength of the pull towards the reference
     anchor: float  # share of cross-entropy on chosen replies
 
@@ -16,16 +18,24 @@ def main(
     *, student: Path, preferences: Path, tokens: Path, out: Path, scratch: Path, params: Params, journal: Journal
 ) -> None:
     """student: the fine-tuned model; preferences: synthesize folder; tokens: for validation only."""
-    from models import checkpoints
+    from models import checkpoints, parallel, states
     from models.batches import Conversations
     from models.chat import preference_rows
-    from models.objectives import Preference
+    from models.objectives import Preference, reference_likelihoods
 
-    pairs = preference_rows(preferences / "preferences.jsonl", student, context=params.context)
+    pairs, dropped = preference_rows(
+        preferences / "preferences.jsonl", student, context=params.context, limit=params.max_dropped
+    )
     model = checkpoints.load(student)
+    identity = {"code": states.code_fingerprint(), "data": scratch.name}
+    known = states.newest(scratch / "reference", identity=identity)
+    said = known[0] if known else {"reference": reference_likelihoods(model, pairs)}
+    if not known and parallel.ranks().is_main_process:
+        states.save(scratch / "reference", 0, tensors=said, facts={}, identity=identity)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
-    objective = Preference(model, beta=params.beta, anchor=params.anchor)
-    phase.train(model, objective, Conversations(pairs, params.seed, "dpo", group=2).batch, pairs=len(pairs) // 2)
+    objective = Preference(beta=params.beta, anchor=params.anchor, likelihood=params.likelihood)
+    talks = Conversations(pairs, params.seed, "dpo", group=2, beside=said)
+    phase.train(model, objective, talks.batch, pairs=len(pairs) // 2, dropped=dropped)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from export import grid
 from pipelines._journal import Journal
 from pipelines._stage import enter
-from pipelines._training import Phase, Probe, TrainingParams
+from pipelines._training import DialogueParams, Phase, Probe
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 
-class Params(TrainingParams):
+class Params(DialogueParams):
     wide: dict[str, Literal[5, 8]]  # bits of matrices by their last name, such as down_proj; all others have 4
     text: Literal["phase1", "phase2"]  # of the token folder
     calibration_windows: int  # of that text, by which matrices are rounded before any training
@@ -34,7 +34,9 @@ def main(
     from models.quantization import OnGrid
     from models.sampling import validation_loss
 
-    talks = conversation_rows(dialogues / "dialogues.jsonl", model, context=params.context)
+    talks, dropped = conversation_rows(
+        dialogues / "dialogues.jsonl", model, context=params.context, limit=params.max_dropped
+    )
     rows = [(ids, [1] * len(ids)) for ids, _ in talks]  # itself in what it is told, too
     packed = Packed(TokenShard.open(tokens, params.text), params.context, params.seed)
     blend = Blend(Conversations(rows, params.seed, "qad"), packed, params.replay)
@@ -51,7 +53,7 @@ def main(
         return {"bits_per_weight": round(on_grid.bits_per_weight, 3)} | {key: round(x, 5) for key, x in kl.items()}
 
     phase = Phase(params, tokenizer=model, validation=tokens, scratch=scratch, out=out, journal=journal)
-    phase.train(student, on_grid, blend.batch, judge=settle, conversations=len(rows))
+    phase.train(student, on_grid, blend.batch, judge=settle, conversations=len(rows), dropped=dropped)
     scales = {name: scale.cpu().contiguous() for name, scale in on_grid.scales.items()}
     save_file(scales, out / grid.SCALES, {"bits": json.dumps(on_grid.bits)})
 

@@ -1,13 +1,29 @@
 """Teaches Mini to answer in turns: supervised fine-tuning with loss on the assistant's tokens only."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines._journal import Journal
-from pipelines._stage import enter
-from pipelines._training import Phase, TrainingParams
+from pipelines._stage import StageParams, enter
+from pipelines._training import DialogueParams, Phase
+
+if TYPE_CHECKING:
+    from models.lora import Weights
+
+Matrix = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-class Params(TrainingParams):
+class Adapter(StageParams):
+    """Low-rank adapters (LoRA): they alone learn, and are merged into the weights in the end."""
+
+    rank: int  # 0: no adapters, all weights learn
+    alpha: int  # the difference counts alpha / rank times
+    targets: list[Matrix]  # last names of the matrices that have one
+
+
+class Params(DialogueParams):
+    packing: Literal["separate", "none"]  # separate: conversations fill a row, none sees another; none: one a row
+    adapter: Adapter
     replay: float  # share of each batch that is phase-2 text, against forgetting
 
 
@@ -15,16 +31,29 @@ def main(
     *, student: Path, dialogues: Path, tokens: Path, out: Path, scratch: Path, params: Params, journal: Journal
 ) -> None:
     """student: the distilled model; dialogues: synthesize folder; tokens: for replay and validation."""
-    from models import checkpoints
+    from models import checkpoints, lora
     from models.batches import Blend, Conversations, Packed, TokenShard
     from models.chat import conversation_rows
     from models.objectives import next_token
 
-    rows = conversation_rows(dialogues / "dialogues.jsonl", student, context=params.context)
+    rows, dropped = conversation_rows(
+        dialogues / "dialogues.jsonl", student, context=params.context, limit=params.max_dropped
+    )
     packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
-    blend = Blend(Conversations(rows, params.seed, "sft"), packed, params.replay)
+    filled = params.context if params.packing == "separate" else 0
+    blend = Blend(Conversations(rows, params.seed, "sft", filled=filled), packed, params.replay)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
-    phase.train(checkpoints.load(student), next_token, blend.batch, conversations=len(rows))
+    model = checkpoints.load(student)
+    facts: dict[str, Any] = {"conversations": len(rows), "dropped": dropped}
+    if not params.adapter.rank:
+        return phase.train(model, next_token, blend.batch, **facts)
+    config = lora.add(model, **params.adapter.model_dump(), seed=params.seed)
+
+    def settle(weights: "Weights") -> "Weights":
+        lora.save(weights, config, out / "adapter")
+        return lora.merged(weights, config)
+
+    phase.train(model, next_token, blend.batch, settle=settle, **facts)
 
 
 if __name__ == "__main__":

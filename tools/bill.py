@@ -19,7 +19,8 @@ def family(params: dict[str, Any]) -> dict[str, Shape]:
 
 def flops(stage: str, params: dict[str, Any], shapes: dict[str, Shape]) -> float:
     """FLOPs of a training stage: the model's, a frozen teacher's or reference's forward, and the optimizer's."""
-    own, shape, frozen = params[stage], shapes[stage], frozen_of(stage, shapes)
+    own, shape = params[stage], shapes[stage]
+    frozen = shape if stage == "dpo" else frozen_of(stage, shapes)  # a reference that speaks once, before the training
     per_token = shape.flops_per_token(own["context"])
     per_token += frozen.flops_per_token(own["context"]) / 3 if frozen else 0
     rows = 2 if stage == "dpo" else 1  # an example of `context` tokens is a pair: a chosen and a rejected row
@@ -27,8 +28,8 @@ def flops(stage: str, params: dict[str, Any], shapes: dict[str, Shape]) -> float
 
 
 def frozen_of(stage: str, shapes: dict[str, Shape]) -> Shape | None:
-    """What stands beside the trained model: Base as the teacher, the model itself as reference or teacher."""
-    return {"distill": shapes.get("extend"), "dpo": shapes.get("dpo"), "qad": shapes.get("dpo")}.get(stage)
+    """What stands beside the trained model: Base as the teacher, or the model itself."""
+    return {"distill": shapes.get("extend"), "qad": shapes.get("dpo")}.get(stage)
 
 
 def muon_flops(shape: Shape, own: dict[str, Any]) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import IGNORED, Blend, Conversations, Packed, TokenShard, domains_of, pad_rows, positions
+from models.batches import IGNORED, Blend, Conversations, Packed, TokenShard, domains_of, first_fit, pad_rows, positions
 
 
 @pytest.fixture
@@ -110,3 +110,61 @@ def test_replay_fills_its_share_of_a_batch(packed):
     batch = Blend(turns, packed, 0.25).batch(0, 8)
     assert batch["ids"].shape == (8, 32)
     assert ((batch["targets"] != IGNORED).sum(-1) == 32).sum() == 2
+
+
+def test_replay_keeps_its_share_over_steps_where_one_batch_has_no_room_for_it(packed):
+    turns = Conversations([([5, 6, 7], [0, 1, 1])] * 4, 0, "sft")
+    whole = [
+        ((Blend(turns, packed, 0.05).batch(step, 6)["targets"] != IGNORED).sum(-1) == 32).sum() for step in range(40)
+    ]
+    assert set(map(int, whole)) == {0, 1} and sum(whole) == 40 * 6 * 0.05
+
+
+@pytest.fixture
+def talks():
+    """Ninety conversations of 4 to 18 ids, each of ids of its own."""
+    lengths = [4 + n * 7 % 15 for n in range(90)]
+    return [
+        ([0, *range(1000 + 20 * n, 1000 + 20 * n + size - 1)], [0, 0] + [1] * (size - 2))
+        for n, size in enumerate(lengths)
+    ]
+
+
+def test_filled_rows_hold_each_conversation_once_an_epoch_whole_and_from_position_0(talks):
+    source = Conversations(talks, 3, "sft", filled=40)
+    seen, index, orders = [], 0, []
+    for _ in range(3):
+        epoch = []
+        while len(epoch) < len(talks):
+            epoch += source.example(index)
+            index += 1
+        assert sorted(epoch) == list(range(len(talks)))
+        orders.append(epoch)
+        seen.append(index)
+    assert orders[0] != orders[1] and index <= 1.1 * 3 * sum(len(ids) for ids, _ in talks) / 41 + 3
+    batch = source.batch(1, 5)
+    assert batch["ids"].shape == (5, 40)
+    for row in range(5):
+        held = [talks[n] for n in source.example(5 + row)]
+        ids, learnt = [i for ids, _ in held for i in ids], [b for _, bears in held for b in bears]
+        places = [place for ids, _ in held for place in range(len(ids))]
+        inputs = len(ids) - 1  # the last id is a target only
+        assert batch["ids"][row, :inputs].tolist() == ids[:inputs]
+        assert batch["positions"][row, :inputs].tolist() == places[:inputs]
+        targets = [i if b else IGNORED for i, b in zip(ids[1:], learnt[1:], strict=True)]
+        assert batch["targets"][row].tolist() == targets + [IGNORED] * (40 - len(targets))
+    again = Conversations(talks, 3, "sft", filled=40)
+    assert (again.batch(7, 5)["ids"] == source.batch(7, 5)["ids"]).all()  # whatever was asked for before
+
+
+def test_first_fit_never_overfills_and_wastes_little(talks):
+    sizes = {n: len(ids) for n, (ids, _) in enumerate(talks)}
+    rows = first_fit(sizes, 41)
+    assert all(sum(sizes[name] for name in row) <= 41 for row in rows)
+    assert sorted(name for row in rows for name in row) == sorted(sizes)
+    assert len(rows) <= 1.05 * sum(sizes.values()) / 41 + 1
+
+
+def test_replay_beside_filled_rows_has_positions_too(talks, packed):
+    batch = Blend(Conversations(talks, 0, "sft", filled=32), packed, 0.5).batch(0, 4)
+    assert batch["positions"].shape == batch["ids"].shape == (4, 32)

@@ -8,6 +8,7 @@ from midm_mini.format import render_chat
 from corpus import bpe
 from models.chat import conversation_rows, preference_rows
 
+ROOM = {"context": 500, "limit": 0.0}
 TURNS = [
     {"role": "user", "content": "수도는 어디인가? <|eot_id|>"},
     {"role": "assistant", "content": "답은 서울입니다."},
@@ -16,12 +17,16 @@ TURNS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("tokenizer")
+def saved_tokenizer(place):
+    """A folder with a tokenizer of 300 ids."""
     text = ["수도는 어디인가? 답은 서울입니다. 고마워 천만에요. user assistant"] * 20
     bpe.save(bpe.train(text, vocab_size=300, min_frequency=2), place, context=64)
     return place
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return saved_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
 def lines(path, *rows):
@@ -33,7 +38,7 @@ def test_only_the_assistants_tokens_bear_loss_and_their_end_of_turn_with_them(fo
     from tokenizers import Tokenizer
 
     coder = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    (row,) = conversation_rows(lines(tmp_path / "d.jsonl", {"messages": TURNS}), folder, context=500)
+    ((row,), _) = conversation_rows(lines(tmp_path / "d.jsonl", {"messages": TURNS}), folder, **ROOM)
     learnt = coder.decode([i for i, bears in zip(*row, strict=True) if bears], skip_special_tokens=False)
     assert learnt == "답은 서울입니다.<|eot_id|>천만에요.<|eot_id|>"
     assert coder.decode(row[0], skip_special_tokens=False) == render_chat(TURNS)
@@ -43,13 +48,13 @@ def test_control_tokens_in_content_stay_text(folder, tmp_path):
     from tokenizers import Tokenizer
 
     coder = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    (row,) = conversation_rows(lines(tmp_path / "d.jsonl", {"messages": TURNS}), folder, context=500)
+    ((row,), _) = conversation_rows(lines(tmp_path / "d.jsonl", {"messages": TURNS}), folder, **ROOM)
     assert row[0].count(coder.token_to_id("<|eot_id|>")) == len(TURNS)
 
 
 def test_a_pair_shares_its_prompt_and_bears_loss_on_the_last_reply_only(folder, tmp_path):
     pair = {"prompt": TURNS[:3], "chosen": "천만에요.", "rejected": "서울"}
-    chosen, rejected = preference_rows(lines(tmp_path / "p.jsonl", pair), folder, context=500)
+    (chosen, rejected), _ = preference_rows(lines(tmp_path / "p.jsonl", pair), folder, **ROOM)
     prompt = chosen[1].index(1)
     assert chosen[0][:prompt] == rejected[0][:prompt]
     assert sum(chosen[1]) == len(chosen[0]) - prompt
@@ -57,4 +62,46 @@ def test_a_pair_shares_its_prompt_and_bears_loss_on_the_last_reply_only(folder, 
 
 def test_a_bad_record_is_an_error_that_names_file_and_line(folder, tmp_path):
     with pytest.raises(ValueError, match=r"d\.jsonl:2: no 'messages'"):
-        conversation_rows(lines(tmp_path / "d.jsonl", {"messages": TURNS}, {"text": "?"}), folder, context=9)
+        conversation_rows(lines(tmp_path / "d.jsonl", {"messages": TURNS}, {"text": "?"}), folder, **ROOM)
+
+
+@pytest.mark.parametrize("turns, says", [(TURNS[:1], "no turn of the assistant"), ([{"role": "?"}], "message 0")])
+def test_a_conversation_that_cannot_be_learnt_is_named_too(folder, tmp_path, turns, says):
+    with pytest.raises(ValueError, match=rf"d\.jsonl:2: {says}"):
+        conversation_rows(lines(tmp_path / "d.jsonl", {"messages": TURNS}, {"messages": turns}), folder, **ROOM)
+
+
+def test_tools_passages_and_results_are_read_as_the_runtime_renders_them_and_bear_no_loss(folder, tmp_path):
+    from tokenizers import Tokenizer
+
+    coder = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tools = [{"name": "add", "description": "sum", "parameters": {"type": "object"}}]
+    call = {"name": "add", "arguments": {"a": 1}}
+    turns = [
+        {"role": "user", "content": "?", "passages": ["서울"]},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "3"},
+        {"role": "assistant", "content": "답은 3"},
+    ]
+    ((row,), _) = conversation_rows(lines(tmp_path / "d.jsonl", {"messages": turns, "tools": tools}), folder, **ROOM)
+    assert coder.decode(row[0], skip_special_tokens=False) == render_chat(turns, tools)
+    learnt = coder.decode([i for i, bears in zip(*row, strict=True) if bears], skip_special_tokens=False)
+    assert learnt == f"<tool_call>{json.dumps(call)}</tool_call><|eot_id|>답은 3<|eot_id|>"
+
+
+def test_what_is_longer_than_the_context_is_dropped_whole_and_counted(folder, tmp_path):
+    long = {"messages": [{"role": "user", "content": "고마워 " * 200}, TURNS[1]]}
+    file = lines(tmp_path / "d.jsonl", {"messages": TURNS}, long)
+    rows, dropped = conversation_rows(file, folder, context=150, limit=0.5)
+    assert rows == conversation_rows(lines(tmp_path / "e.jsonl", {"messages": TURNS}), folder, **ROOM)[0]
+    assert dropped == {"longer than context": 1}
+    for context, limit in ((150, 0.4), (3, 1.0)):
+        with pytest.raises(ValueError, match=r"d\.jsonl: . of 2 records are longer than the context"):
+            conversation_rows(file, folder, context=context, limit=limit)
+
+
+def test_a_pair_of_which_one_reply_is_too_long_goes_whole(folder, tmp_path):
+    pair = {"prompt": TURNS[:1], "chosen": "답은 서울입니다.", "rejected": "서울"}
+    file = lines(tmp_path / "p.jsonl", pair, pair | {"rejected": "서울 " * 200})
+    rows, dropped = preference_rows(file, folder, context=150, limit=0.5)
+    assert len(rows) == 2 and dropped == {"longer than context": 1}

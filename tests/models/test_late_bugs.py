@@ -167,8 +167,8 @@ def the_end_of_a_text_is_learnt(world):
 def padding_is_the_end_of_text(monkeypatch):
     plain = batches.pad_rows
 
-    def pad_rows(rows):
-        batch = plain(rows)
+    def pad_rows(rows, width=0):
+        batch = plain(rows, width)
         return batch | {"targets": batch["targets"].masked_fill(batch["targets"] == EOS_ID, IGNORED)}
 
     monkeypatch.setattr(batches, "pad_rows", pad_rows)
@@ -268,14 +268,14 @@ def a_chat_opens_with_one_bos(world):
     messages = [{"role": "user", "content": "수도는"}, {"role": "assistant", "content": "서울이다."}]
     file = world.out / "chat.jsonl"
     file.write_text(json.dumps({"messages": messages}, ensure_ascii=False) + "\n", encoding="utf-8")
-    ((ids, bears),) = chat.conversation_rows(file, world.tokenizer, context=64)
+    ((ids, bears),), _ = chat.conversation_rows(file, world.tokenizer, context=64, limit=0.0)
     assert ids[0] == 0 and ids.count(0) == 1
     assert not bears[0]
 
 
 def the_template_and_the_tokenizer_write_it(monkeypatch):
     plain = chat.chat_segments
-    monkeypatch.setattr(chat, "chat_segments", lambda messages: [Segment(BOS, True, False), *plain(messages)])
+    monkeypatch.setattr(chat, "chat_segments", lambda messages, tools: [Segment(BOS, True, False), *plain(messages)])
 
 
 # Generation that does not stop at the end of a turn; padding that is the end of text.

@@ -1,6 +1,5 @@
 """What each of two gloo ranks does under torchrun, and one process without it: `two_ranks NAME,NAME TOKENS OUT`."""
 
-import copy
 import os
 import sys
 from dataclasses import replace
@@ -11,18 +10,21 @@ import torch
 from safetensors.torch import save_file
 
 from models import parallel
-from models.batches import Packed, TokenShard
+from models.batches import Conversations, Packed, TokenShard
 from models.distillation import Distillation
 from models.fit import fit
-from models.objectives import Preference, next_token
+from models.objectives import Preference, next_token, reference_likelihoods
 from models.shapes import build
 from tests.models.conftest import TINY
 from tests.models.test_fit import PLAN, Killed
 
+LESSON = {"beta": 0.5, "anchor": 0.5, "likelihood": "per_token"}
 IN_SHARDS = {"OPENMIDM_SHARDED": "1", "OPENMIDM_RECOMPUTED": "1"}  # one process has nothing to shard
 
 
-def trained(tokens, out, *, optimizer="adamw", objective_of=lambda _: next_token, shape=TINY, steps=3, dies_at=None):
+def trained(
+    tokens, out, *, optimizer="adamw", objective_of=lambda _: next_token, shape=TINY, steps=3, dies_at=None, source=None
+):
     """fit() itself, as a stage calls it; the model is read in the end, and its weights are gathered."""
     model, packed = build(shape, seed=0), Packed(TokenShard.open(tokens, "phase1"), 32, seed=1)
     plan, found = replace(PLAN, steps=steps, optimizer=optimizer, save_every=2), {}
@@ -30,7 +32,7 @@ def trained(tokens, out, *, optimizer="adamw", objective_of=lambda _: next_token
     def batch_at(step, size):
         if step == dies_at:
             raise Killed
-        return packed.batch(step, size)
+        return (source or packed).batch(step, size)
 
     def probe(model, step):
         read, _ = next_token(model, packed.batch(9, 2))
@@ -77,14 +79,14 @@ def sharded_distillation(tokens, out):
 
 
 def sharded_preference(tokens, out):
-    """The same against the model's own copy, whose head is tied."""
-
-    def objective_of(model):
-        preference = Preference(copy.deepcopy(model), beta=0.5, anchor=0.5)
-        preference.reference.model.norm.weight.data *= 1.1  # not quite the same, or there is nothing to see
-        return preference
-
-    return sharded(tokens, out, objective_of=objective_of, shape=replace(TINY, tied=True))
+    """The same by preferences, against what ranks found out together, of a model whose head is tied."""
+    packed, tied = Packed(TokenShard.open(tokens, "phase1"), 32, seed=1), replace(TINY, tied=True)
+    rows = [(window.tolist(), [0] * 9 + [1] * 24) for window in map(packed.window, range(32))]
+    before = build(tied, seed=0)
+    before.model.norm.weight.data *= 1.1  # not quite the model, or there is nothing to see
+    said = {"reference": reference_likelihoods(before, rows, at_once=4)}
+    pairs, preference = Conversations(rows, 0, "dpo", group=2, beside=said), Preference(**LESSON)
+    return sharded(tokens, out, objective_of=lambda _: preference, shape=tied, source=pairs) | said
 
 
 if __name__ == "__main__":
