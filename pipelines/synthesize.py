@@ -1,13 +1,14 @@
 """Makes text to learn from: out of a small world of checked facts, and by recipes out of organic documents."""
 
+import sys
 from collections import Counter
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from corpus import diversity, generators, shards, synthesis
+from corpus import conversations, diversity, generators, shards, synthesis
 from corpus import recipes as cooking
-from corpus.world import load, load_talk
+from corpus.world import load, load_asked, load_lists, load_talk
 from pipelines._journal import Journal
 from pipelines._stage import StageError, StageParams, enter
 
@@ -15,6 +16,7 @@ from pipelines._stage import StageError, StageParams, enter
 class Params(StageParams, synthesis.Portions):
     """What the world teaches (corpus/synthesis.py), and what recipes add to it."""
 
+    conversations: conversations.Numbers  # with tools, about passages, of several turns; and the trials held out
     recipes: list[str]  # names of data/recipes/*.yaml; none needs no generator
     seeds_per_recipe: int  # organic documents drawn for each, one request each
     seed_characters: cooking.Range  # shorter documents are no seeds, longer ones are cut at a sentence
@@ -35,7 +37,13 @@ def main(
     made = list(synthesis.documents(taught, params))
     talk = {name: load_talk(world / f"talk/{name}.yaml") for name in ("everyday", "refused", "harmless")}
     records = synthesis.records(taught, params, **talk)
-    leaked = synthesis.leaks(records["questions"], [*made, *records["dialogues"], *records["preferences"]])
+    wide = synthesis.taught_part(known, params.relations, facts_per_relation=sys.maxsize, seed=params.seed)
+    asked, systems = load_asked(world / "talk/tools.yaml"), load_lists(world / "talk/system.yaml")
+    maker = conversations.Maker(taught, wide, asked, systems)
+    records["dialogues"] += conversations.dialogues(maker, params.conversations)
+    records["trials"] = [*conversations.trials(maker, params.conversations)]
+    held_out = [*records["questions"], *conversations.asked_in(records["trials"])]
+    leaked = synthesis.leaks(held_out, [*made, *records["dialogues"], *records["preferences"]])
     if leaked:
         raise StageError(f"{world}: held-out questions occur in training text: {leaked[:3]}; rephrase them")
     judged: list[cooking.Judged] = []
