@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from midm_mini.format import MidmError, chat_segments
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from corpus.reading import Quarantined, read_rows
 from corpus.synthesis import REPLY, SOLUTION_FORM
 from corpus.world import LANGUAGES, SLOT
-from midm_mini.format import MidmError, chat_segments
 
 LONGEST_ROW = 1 << 20  # bytes
 FILES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -35,6 +35,7 @@ class Given(BaseModel):
     files: list[str]  # names or glob patterns in it; "*" may find none
     reasoning: Literal["keep", "drop"]  # of <think>…</think>, and of "풀이:" or "Solution:" before the answer
     max_bad: float  # share of a file's rows that may be quarantined
+    held_back: float  # share, by lot, that is kept from training to judge it by
 
 
 class Adapter(BaseModel):
@@ -63,7 +64,7 @@ class Verdict(NamedTuple):
     bad: bool = False
 
 
-def adapters(folder: Path) -> dict[str, Adapter]:
+def read_adapters(folder: Path) -> dict[str, Adapter]:
     """The adapters by name; ChatError names the file and the key that is wrong."""
     from ruamel.yaml import YAML, YAMLError
 
@@ -76,6 +77,13 @@ def adapters(folder: Path) -> dict[str, Adapter]:
         if found[file.stem].name != file.stem:
             raise ChatError(f"{file}: name is {found[file.stem].name!r}; make it equal to the file's name")
     return found
+
+
+def collected(
+    folder: Path, adapters: Path, given: Given, *, gate: Callable[[Sequence[str]], Sequence[str]]
+) -> list[Verdict]:
+    """A verdict for every row of the given files; `adapters` is the folder of adapters; raises ChatError."""
+    return settled(read(folder, given, read_adapters(adapters)), max_bad=given.max_bad, gate=gate)
 
 
 def read(folder: Path, given: Given, known: Mapping[str, Adapter]) -> Iterator[Verdict]:
@@ -116,6 +124,14 @@ def settled(
     return rows
 
 
+def records(rows: Iterable[Verdict], share: float, *, lot: Callable[..., int]) -> dict[str, list]:
+    """The kept conversations by the name of their file: dialogues, or held_back for a share of them by lot."""
+    kept = [row.conversation for row in rows if not row.reason]
+    back = {talk["id"] for talk in kept if lot("held back", talk["source"], talk["messages"]) < share * 2**64}
+    parts = {"dialogues": [talk for talk in kept if talk["id"] not in back]}
+    return parts | {"held_back": [talk for talk in kept if talk["id"] in back]}
+
+
 def account(rows: Iterable[Verdict]) -> dict[str, dict[str, Any]]:
     """Per file how many rows were read, kept, and dropped or quarantined for which reason."""
     found: dict[str, dict[str, Any]] = {}
@@ -123,7 +139,7 @@ def account(rows: Iterable[Verdict]) -> dict[str, dict[str, Any]]:
         counts = found.setdefault(row.file, {"read": 0, "kept": 0, "dropped": Counter(), "quarantined": Counter()})
         counts["read"] += 1
         if row.reason:
-            counts["quarantined" if row.bad else "dropped"][row.reason.split(":")[0]] += 1
+            counts["quarantined" if row.bad else "dropped"][row.reason.partition(":")[0]] += 1
         else:
             counts["kept"] += 1
     return found
@@ -143,7 +159,8 @@ def _verdict(file: str, line: int, record: Any, *, adapter: Adapter | None, reas
     except ChatError as error:
         return Verdict(file, line, {}, str(error), bad=True)
     lang = adapter.lang if adapter else _language(record, made["messages"])
-    return Verdict(file, line, {"id": f"dialogue/given/{file}:{line}", "lang": lang, "kind": "given", **made})
+    named = {"id": f"dialogue/given/{file}:{line}"}
+    return Verdict(file, line, {**named, "lang": lang, "kind": "given", "source": file.split(".jsonl")[0], **made})
 
 
 def _adapted(record: dict, adapter: Adapter, reasoning: str) -> dict[str, Any]:

@@ -1,16 +1,17 @@
-"""Knows conversations that are made: with tools, about passages, of several turns; and the trials held out from them."""
+"""Knows conversations that are made: with tools, about passages, of several turns; and the trials held out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
 
+from midm_mini.format import Message, chat_segments
 from pydantic import BaseModel, ConfigDict
 
 from corpus.passages import SORTS, Reading, readings
 from corpus.synthesis import REPLY, Taught
-from corpus.tools import Use, schema, uses
-from corpus.world import LANGUAGES, Asked, Fact, render
+from corpus.tools import ARGUMENTS, Use, schema, uses
+from corpus.world import LANGUAGES, Asked, Fact, Relation, WorldError, load_asked, load_lists, render
 
 KINDS = {  # of trials with tools
     "tool-calculator": ("calculator",), "tool-date": ("date_after", "days_between"), "tool-unit": ("convert",),
@@ -30,6 +31,7 @@ class Numbers(BaseModel):
     passages: int  # about passages: unknown, true and turned-round facts
     turns: int  # of two or three questions
     trials: int  # held out, of each kind
+    preferences: int  # reply pairs for each tool, and about turned-round passages
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,27 @@ class Maker:
 
     taught: Taught
     wide: Taught
-    asked: Mapping[str, Asked]
+    asked: dict[str, Asked]
     systems: Mapping[str, Sequence[str]]
 
     @property
     def tools(self) -> list[str]:
         """The names of all tools."""
         return [*sorted(self.asked), "lookup"]
+
+
+def records(known: Mapping[str, Relation], taught: Taught, talk: Path, numbers: Numbers) -> dict[str, list]:
+    """All conversations by the name of their file: dialogues, preferences, trials.
+
+    known: the whole world; talk: its folder that holds tools.yaml and system.yaml.
+    """
+    wide = Taught(seed=taught.seed, relations={name: known[name] for name in taught.relations})
+    asked = load_asked(talk / "tools.yaml")
+    if set(asked) != set(ARGUMENTS):
+        raise WorldError(f"{talk / 'tools.yaml'}: asks for {sorted(asked)}; the tools are {sorted(ARGUMENTS)}")
+    maker = Maker(taught, wide, asked, load_lists(talk / "system.yaml"))
+    made = {"dialogues": dialogues, "preferences": preferences, "trials": trials}
+    return {name: [*make(maker, numbers)] for name, make in made.items()}
 
 
 def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
@@ -97,6 +113,22 @@ def trials(maker: Maker, numbers: Numbers) -> Iterator[dict]:
                     )
 
 
+def preferences(maker: Maker, numbers: Numbers) -> Iterator[dict]:
+    """Reply pairs: the call with the question's arguments over others or an invented answer, passage over memory."""
+    count = numbers.preferences
+    for lang in LANGUAGES:
+        for tool in maker.tools:
+            asked = [*uses(maker.wide, maker.asked, tool, lang, count=count, held_out=False)]
+            for n, (use, other) in enumerate(zip(asked, asked[1:] + asked[:1], strict=True)):
+                rejected = other.answer if n % 2 else _written(_used(other)[1])
+                record = _record(maker, f"tool/{tool}/{lang}/{n}", lang, "tool", _used(use)[:1], tool)
+                yield _pair(record, _written(_used(use)[1]), rejected)
+        for n, reading in enumerate(readings(maker.taught, "contradiction", lang, count=count, held_out=False)):
+            turns = [_user(reading.question, reading.passages)]
+            record = _record(maker, f"passage/{lang}/{n}", lang, "passage", turns)
+            yield _pair(record, _cited(reading, lang), REPLY[lang].format(o=reading.memory))
+
+
 def asked_in(trials: Iterable[dict]) -> list[dict]:
     """The first question of each trial, as corpus.synthesis.leaks reads them."""
     return [{"question": next(m["content"] for m in trial["messages"] if m["role"] == "user")} for trial in trials]
@@ -112,7 +144,7 @@ def _plain(taught: Taught, lang: str, purpose: str, count: int) -> Iterator[tupl
         yield render(templates[(first + n // len(facts)) % len(templates)], fact, lang), fact
 
 
-def _turns(taught: Taught, lang: str, number: int) -> Iterator[dict]:
+def _turns(taught: Taught, lang: str, number: int) -> Iterator[Message]:
     """Two or three facts of one relation; after the first question, a follow-up names the subject alone."""
     lot = partial(taught.draw, "turns", lang, number)
     relations = [relation for relation in taught.relations.values() if relation.kind == "fact"]
@@ -123,9 +155,9 @@ def _turns(taught: Taught, lang: str, number: int) -> Iterator[dict]:
         yield _assistant(render(REPLY[lang], fact, lang))
 
 
-def _used(use: Use) -> list[dict]:
+def _used(use: Use) -> list[Message]:
     call = {"name": use.tool, "arguments": use.arguments}
-    called = {"role": "assistant", "content": "", "tool_calls": [call]}
+    called: Message = {"role": "assistant", "content": "", "tool_calls": [call]}
     return [_user(use.question), called, {"role": "tool", "content": use.result}, _assistant(use.answer)]
 
 
@@ -135,7 +167,7 @@ def _cited(reading: Reading, lang: str) -> str:
     return f"{said} [{reading.place}]" if len(reading.passages) > 1 else said
 
 
-def _record(maker: Maker, name: str, lang: str, kind: str, messages: list[dict], tool: str = "") -> dict:
+def _record(maker: Maker, name: str, lang: str, kind: str, messages: list[Message], tool: str = "") -> dict:
     """A conversation; one in four has a system prompt, and where a tool (or NONE) is meant, one to three are listed."""
     taught, record = maker.taught, {"id": f"dialogue/{name}", "lang": lang, "kind": kind}
     if taught.draw("system", name) % 4 == 0:
@@ -144,14 +176,27 @@ def _record(maker: Maker, name: str, lang: str, kind: str, messages: list[dict],
     if not tool:
         return record | {"messages": messages}
     others = [other for other in maker.tools if other != (tool if tool != NONE else "lookup")]
-    more = taught.shuffled(others, "others", name, key=str)[: OTHERS[taught.draw("more", name) % len(OTHERS)]]
-    listed = taught.shuffled([*more, *[tool] * (tool != NONE)] or others[:1], "listed", name, key=str)
+    count = OTHERS[taught.draw("more", name) % len(OTHERS)] + (tool == NONE)
+    more = taught.shuffled(others, "others", name, key=str)[:count]
+    listed = taught.shuffled([*more, *[tool] * (tool != NONE)], "listed", name, key=str)
     return record | {"messages": messages, "tools": [schema(each, maker.asked) for each in listed]}
 
 
-def _user(content: str, passages: Sequence[str] = ()) -> dict[str, Any]:
-    return {"role": "user", "content": content} | ({"passages": list(passages)} if passages else {})
+def _pair(record: dict, chosen: str, rejected: str) -> dict:
+    tools = {key: record[key] for key in ("tools",) if key in record}
+    made = {"id": record["id"].replace("dialogue", "preference", 1), "lang": record["lang"]}
+    return made | {"prompt": record["messages"], "chosen": chosen, "rejected": rejected} | tools
 
 
-def _assistant(content: str) -> dict[str, Any]:
+def _written(message: Message) -> str:
+    """What the assistant writes in a message, its calls included."""
+    return next(part.text for part in chat_segments([message]) if part.learned)
+
+
+def _user(content: str, passages: Sequence[str] = ()) -> Message:
+    message: Message = {"role": "user", "content": content}
+    return {**message, "passages": list(passages)} if passages else message
+
+
+def _assistant(content: str) -> Message:
     return {"role": "assistant", "content": content}

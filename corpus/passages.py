@@ -74,18 +74,21 @@ def _reading(taught: Taught, known: Fact, told: Fact, lang: str, held_out: bool,
 
 
 def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot) -> Iterator[Fact]:
-    """None to two facts more: of another subject, or of the same in another relation, and never with the answer."""
+    """None to two facts more, of another subject or another relation, and never with the answer.
+
+    About a made-up subject anything may be said; of a known one, what the world says.
+    """
     own = {fact.subject["en"] for fact in taught.relations[told.relation].facts}
     relations = [r for r in taught.relations.values() if r.kind == "fact" and own & {f.subject["en"] for f in r.facts}]
-    used = {(told.relation, told.subject["en"])}
+    used, texts = {(told.relation, told.subject["en"])}, [told.object[lang], *[memory] * bool(memory)]
     for part in range(lot("others") % 3):
-        facts = relations[lot("relation", part) % len(relations)].facts
-        other = facts[lot("other", part) % len(facts)]
-        if other.relation != told.relation:
-            other = replace(other, subject=told.subject)
-        elif told.subject["en"] not in own and lot("made-up other", part) % 2:
-            other = replace(other, subject=_name(lot, "other", part))
-        key, texts = (other.relation, other.subject["en"]), [told.object[lang], *[memory] * bool(memory)]
+        relation = relations[lot("relation", part) % len(relations)]
+        about = [fact for fact in relation.facts if fact.subject == told.subject and relation.name != told.relation]
+        other = (about or relation.facts)[lot("other", part) % len(about or relation.facts)]
+        if told.subject["en"] not in own and not about and lot("made-up other", part) % 2:
+            subject = _name(lot, "other", part) if relation.name == told.relation else told.subject
+            other = replace(other, subject=subject)
+        key = (other.relation, other.subject["en"])
         if key not in used and not any(_overlap(other.object[lang], text) for text in texts):
             used.add(key)
             yield other

@@ -62,6 +62,11 @@ def load(folder: Path) -> dict[str, Relation]:
     return relations
 
 
+def load_talks(folder: Path) -> dict[str, list[tuple[str, ...]]]:
+    """The rows of a world's talk files by name: everyday, refused, harmless; raises WorldError."""
+    return {name: load_talk(folder / f"{name}.yaml") for name in ("everyday", "refused", "harmless")}
+
+
 def load_talk(path: Path) -> list[tuple[str, ...]]:
     """Rows (user ko, user en, reply ko, reply en) of a talk file; raises WorldError."""
     rows: Any = _read(path).get("rows")
