@@ -110,7 +110,7 @@ def settled(
     Raises ChatError if more than `max_bad` of a file's rows are quarantined.
     """
     rows, seen = [*verdicts], set()
-    texts = ["\n".join(m["content"] for m in row.conversation.get("messages", ())) for row in rows]
+    texts = [json.dumps(row.conversation.get("messages"), ensure_ascii=False) for row in rows]
     for place, (row, text, reason) in enumerate(zip(rows, texts, gate(texts), strict=True)):
         if not row.reason:
             rows[place] = row._replace(reason=reason or ("duplicate" if text in seen else ""))
@@ -127,7 +127,7 @@ def settled(
 def records(rows: Iterable[Verdict], share: float, *, lot: Callable[..., int]) -> dict[str, list]:
     """The kept conversations by the name of their file: dialogues, or held_back for a share of them by lot."""
     kept = [row.conversation for row in rows if not row.reason]
-    back = {talk["id"] for talk in kept if lot("held back", talk["source"], talk["messages"]) < share * 2**64}
+    back = {talk["id"] for talk in kept if lot("held back", talk["source"], talk["messages"][:-1]) < share * 2**64}
     parts = {"dialogues": [talk for talk in kept if talk["id"] not in back]}
     return parts | {"held_back": [talk for talk in kept if talk["id"] in back]}
 

@@ -31,10 +31,7 @@ def main(
     *, world: Path, documents: Path, recipes: Path, chat_files: Path, adapters: Path, out: Path, scratch: Path,
     params: Params, journal: Journal,
 ) -> None:  # fmt: skip
-    """Writes documents/ and JSON lines: questions, trials, dialogues, preferences, held_back and rejected chats.
-
-    chat_files: the folder of params.given; adapters: how to read flat ones. Replies are kept beside `scratch`.
-    """
+    """Writes documents/, questions, conversations of every use as JSON lines; replies are kept beside `scratch`."""
     known, chosen = load(world), cooking.load(recipes, params.recipes)
     cap = params.facts_per_relation
     taught = synthesis.taught_part(known, params.relations, facts_per_relation=cap, seed=params.seed)
