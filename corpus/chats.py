@@ -7,24 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from midm_mini.format import MidmError, chat_segments
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from corpus.reading import Quarantined, read_rows
 from corpus.synthesis import REPLY, SOLUTION_FORM
+from corpus.turns import ChatError, check, final_answer, parsed
 from corpus.world import LANGUAGES, SLOT
 
 LONGEST_ROW = 1 << 20  # bytes
 FILES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-ROLES = {  # of OpenAI's and ShareGPT's files, in ours
-    "system": "system", "developer": "system", "user": "user", "human": "user", "assistant": "assistant",
-    "gpt": "assistant", "function_call": "assistant", "tool": "tool", "function": "tool", "observation": "tool",
-}  # fmt: skip
-REASONING = re.compile(r"<think>.*?(?:</think>|\Z)\s*|\A(?:풀이|Solution):.*?\n(?=(?:답|Answer):)", re.DOTALL)
-
-
-class ChatError(ValueError):
-    """Chat files or an adapter that cannot be used; the message names the file, the row and the remedy."""
 
 
 class Given(BaseModel):
@@ -32,7 +23,7 @@ class Given(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     folder: str  # that dvc.yaml hands over as --chats
-    files: list[str]  # names or glob patterns in it; "*" may find none
+    files: list[str]  # names or glob patterns in it; adapters among them are passed over
     reasoning: Literal["keep", "drop"]  # of <think>…</think>, and of "풀이:" or "Solution:" before the answer
     max_bad: float  # share of a file's rows that may be quarantined
     held_back: float  # share, by lot, that is kept from training to judge it by
@@ -87,19 +78,22 @@ def collected(
 
 
 def read(folder: Path, given: Given, known: Mapping[str, Adapter]) -> Iterator[Verdict]:
-    """A verdict for every row of the given files, in the order of their names; ChatError if a named file is absent."""
+    """A verdict for every row of the given files, in the order of their names; ChatError if one cannot be read."""
     for pattern in given.files:
-        if pattern != "*" and not any(folder.glob(pattern)):
+        if not any(folder.glob(pattern)):
             raise ChatError(f"{folder}: no file {pattern} there; mend synthesize.given.files or the folder")
-    found = {path for pattern in given.files for path in folder.glob(pattern) if path.name.endswith(FILES)}
-    for path in sorted(found):
-        adapter = known.get(path.name.split(".jsonl")[0])
-        rows = read_rows(path, path.name, max_record_bytes=LONGEST_ROW, make=lambda row, *, file, line: (line, row))
+    found = {path for pattern in given.files for path in folder.glob(pattern) if path.is_file()}
+    for path in sorted(path for path in found if path.suffix != ".yaml"):
+        name = path.relative_to(folder).as_posix()
+        if not name.endswith(FILES):
+            raise ChatError(f"{path}: not {', '.join(FILES)}; convert it or name the others in synthesize.given.files")
+        adapter = known.get(path.name.partition(".jsonl")[0])
+        rows = read_rows(path, name, max_record_bytes=LONGEST_ROW, make=lambda row, *, file, line: (line, row))
         for row in rows:
             if isinstance(row, Quarantined):
-                yield Verdict(path.name, row.line, {}, row.reason, bad=True)
+                yield Verdict(name, row.line, {}, row.reason, bad=True)
             else:
-                yield _verdict(path.name, *row, adapter=adapter, reasoning=given.reasoning)
+                yield _verdict(name, *row, adapter=adapter, reasoning=given.reasoning)
 
 
 def settled(
@@ -149,18 +143,24 @@ def _verdict(file: str, line: int, record: Any, *, adapter: Adapter | None, reas
     try:
         if not isinstance(record, dict):
             raise ChatError("not_an_object")
-        where = dict(adapter.where) if adapter else {}
-        if any(str(record.get(field)) not in values for field, values in where.items()):
+        if adapter and any(str(record.get(field)) not in values for field, values in adapter.where.items()):
             return Verdict(file, line, {}, "not_chosen")
-        if str(record.get("split", "train")) != "train":  # whatever the format: what is marked test is never trained on
+        if record.get("split") not in (None, "", "train"):  # whatever the format: what is marked test is never trained
             return Verdict(file, line, {}, "not_for_training")
-        made = _adapted(record, adapter, reasoning) if adapter else _known(record, reasoning)
-        _check(made)
-    except ChatError as error:
-        return Verdict(file, line, {}, str(error), bad=True)
+        made = _adapted(record, adapter, reasoning) if adapter else parsed(record, reasoning)
+        check(made)
+    except (ChatError, AttributeError, TypeError) as error:  # the latter two: a list or a number where no chat has one
+        reason = str(error) if isinstance(error, ChatError) else f"malformed: {error}"
+        return Verdict(file, line, {}, reason, bad=True)
     lang = adapter.lang if adapter else _language(record, made["messages"])
-    named = {"id": f"dialogue/given/{file}:{line}"}
-    return Verdict(file, line, {**named, "lang": lang, "kind": "given", "source": file.split(".jsonl")[0], **made})
+    origin = adapter.model_dump(include={"license", "url"}) if adapter else {}
+    named = {
+        "id": f"dialogue/given/{file}:{line}",
+        "lang": lang,
+        "kind": "given",
+        "source": file.partition(".jsonl")[0],
+    }
+    return Verdict(file, line, named | origin | made)
 
 
 def _adapted(record: dict, adapter: Adapter, reasoning: str) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _adapted(record: dict, adapter: Adapter, reasoning: str) -> dict[str, Any]:
             raise ChatError(f"no_final_answer: nothing after {adapter.final!r}")
         form = SOLUTION_FORM[adapter.lang].split("\n", 1)[1] if reasoning == "keep" else REPLY[adapter.lang]
         reply = form.format(w=work, a=answer, o=answer)
-    turns = [("system", system), ("user", user), ("assistant", _final(reply, reasoning))]
+    turns = [("system", system), ("user", user), ("assistant", final_answer(reply, reasoning))]
     return {"messages": [{"role": role, "content": text} for role, text in turns if text or role != "system"]}
 
 
@@ -189,106 +189,6 @@ def _fill(template: str, record: dict) -> str:
         return value
 
     return SLOT.sub(field, template).strip()
-
-
-def _known(record: dict, reasoning: str) -> dict[str, Any]:
-    """OpenAI's `messages`, ShareGPT's `conversations` or Alpaca's `instruction`, by what the record has."""
-    if "messages" in record:
-        turns = _list(record, "messages")
-        made = [_turn(turn.get("role"), turn.get("content"), turn, reasoning) for turn in turns]
-    elif "conversations" in record:
-        made = [_shared(turn, reasoning) for turn in _list(record, "conversations")]
-    elif "instruction" in record:
-        user = "\n".join(_text(record[key]) for key in ("instruction", "input") if record.get(key))
-        made = [_turn("user", user, {}, reasoning), _turn("assistant", record.get("output"), {}, reasoning)]
-    else:
-        raise ChatError("unknown_format: no messages, conversations or instruction")
-    if record.get("system") and made[:1] and made[0]["role"] != "system":
-        made.insert(0, _turn("system", record["system"], {}, reasoning))
-    tools = record.get("tools") or []
-    tools = _json(tools, "tools") if isinstance(tools, str) else tools
-    return {"messages": made} | ({"tools": tools} if tools else {})
-
-
-def _shared(turn: dict, reasoning: str) -> dict[str, Any]:
-    role, value = turn.get("from"), turn.get("value")
-    if role == "function_call":
-        return _turn(role, "", {"tool_calls": [_json(_text(value), "tool_call")]}, reasoning)
-    return _turn(role, value, {}, reasoning)
-
-
-def _turn(role: Any, content: Any, more: dict, reasoning: str) -> dict[str, Any]:
-    if role not in ROLES:
-        raise ChatError(f"unknown_role: {role!r}")
-    turn: dict[str, Any] = {"role": ROLES[role], "content": _text(content)}
-    if turn["role"] == "assistant":
-        turn["content"] = _final(turn["content"], reasoning)
-        if more.get("tool_calls"):
-            turn["tool_calls"] = [_call(call) for call in _list(more, "tool_calls")]
-    elif turn["role"] == "user" and more.get("passages"):
-        turn["passages"] = more["passages"]
-    return turn
-
-
-def _call(call: dict) -> dict[str, Any]:
-    made = call.get("function", call)
-    if not isinstance(made, dict) or not isinstance(made.get("name"), str):
-        raise ChatError("bad_tool_call: no name")
-    arguments = made.get("arguments", {})
-    arguments = _json(arguments, "tool_call") if isinstance(arguments, str) else arguments
-    if not isinstance(arguments, dict):
-        raise ChatError("bad_tool_call: arguments are no object")
-    return {"name": made["name"], "arguments": arguments}
-
-
-def _check(made: dict[str, Any]) -> None:
-    """Raises ChatError where nothing, or nothing sound, can be learnt from a conversation."""
-    messages, tools = made["messages"], made.get("tools", [])
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise ChatError("bad_tools: no list of schemas")
-    if not messages or messages[-1]["role"] != "assistant":
-        raise ChatError("no_reply: the last turn is not the assistant's")
-    if not any(turn["role"] == "user" for turn in messages):
-        raise ChatError("no_question: no turn is a user's")
-    for number, turn in enumerate(messages):
-        if not turn["content"].strip() and not turn.get("tool_calls") and not turn.get("passages"):
-            raise ChatError(f"empty_turn: message {number} of the {turn['role']}")
-    listed = {tool.get("function", tool).get("name") for tool in tools}
-    called = {call["name"] for turn in messages for call in turn.get("tool_calls", ())}
-    if tools and not called <= listed:
-        raise ChatError(f"unlisted_tool: {sorted(called - listed)}")
-    try:
-        "".join(segment.text for segment in chat_segments(messages, tools)).encode()
-    except (MidmError, UnicodeEncodeError) as error:
-        raise ChatError(f"not_renderable: {error}") from None
-
-
-def _final(reply: str, reasoning: str) -> str:
-    return reply if reasoning == "keep" else REASONING.sub("", reply).strip()
-
-
-def _text(content: Any) -> str:
-    """A turn's text, also of OpenAI's list of parts; a tool's result may be any JSON."""
-    if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
-        return "\n".join(part["text"] for part in content)
-    if content is None:
-        return ""
-    if not isinstance(content, str):
-        raise ChatError(f"not_text: {json.dumps(content, ensure_ascii=False)[:80]}")
-    return content
-
-
-def _list(record: dict, key: str) -> list[dict]:
-    if not isinstance(record[key], list) or not all(isinstance(turn, dict) for turn in record[key]):
-        raise ChatError(f"not_a_list: {key}")
-    return record[key]
-
-
-def _json(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ChatError(f"bad_{what}: not JSON ({error.msg})") from None
 
 
 def _language(record: dict, messages: Sequence[Mapping[str, Any]]) -> str:

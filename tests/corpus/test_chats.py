@@ -122,10 +122,51 @@ def test_too_many_bad_rows_stop_the_stage_and_name_the_first(tmp_path):
     assert len(_collected(tmp_path, [*good, {"text": "no chat"}], max_bad=0.1)) == 10
 
 
-def test_a_named_file_that_is_absent_is_an_error_and_a_star_may_find_none(tmp_path):
-    assert chats.collected(tmp_path, ADAPTERS, chats.Given(**GIVEN), gate=lambda texts: []) == []
+def test_what_is_absent_or_no_chat_file_is_an_error_and_adapters_are_passed_over(tmp_path):
+    def read(folder, *files):
+        return chats.collected(folder, ADAPTERS, chats.Given(**GIVEN | {"files": [*files]}), gate=lambda texts: [])
+
+    assert read(ADAPTERS, "*") == []
     with pytest.raises(chats.ChatError, match=r"no file mine.jsonl there; mend synthesize.given.files"):
-        chats.collected(tmp_path, ADAPTERS, chats.Given(**GIVEN | {"files": ["mine.jsonl"]}), gate=lambda texts: [])
+        read(tmp_path, "mine.jsonl")
+    (tmp_path / "mine.json").write_text("[]")
+    with pytest.raises(chats.ChatError, match=r"mine.json: not .jsonl"):
+        read(tmp_path, "*")
+
+
+def _places(value, path=()):
+    yield path
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _places(part, (*path, key))
+
+
+def test_whatever_stands_where_no_chat_has_it_the_row_gets_a_verdict_and_what_is_kept_renders(tmp_path):
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    asked = {"role": "user", "content": [{"type": "text", "text": "1?"}], "passages": ["One."]}
+    openai = {
+        "messages": [asked, _says("", tool_calls=[call]), {"role": "tool", "content": "2"}, _says("2")],
+        "tools": TOOLS,
+    }
+    shared = {
+        "system": "s",
+        "conversations": [{"from": "human", "value": "1?"}, {"from": "gpt", "value": "2"}],
+        "lang": "en",
+    }
+    rows = []
+    for record in (openai, shared, {"instruction": "1?", "input": "", "output": "2", "split": "train"}):
+        for path in _places(record):
+            for odd in (None, 3, True, "x", [], [1], {}, {"name": [1]}):
+                changed = json.loads(json.dumps({"record": record}))
+                *way, last = ("record", *path)
+                target = changed
+                for key in way:
+                    target = target[key]
+                target[last] = odd
+                rows.append(changed["record"])
+    verdicts = _collected(tmp_path, [json.dumps(row) for row in rows])
+    assert [row.line for row in verdicts] == [*range(1, len(rows) + 1)] and len(rows) > 250
+    kept = [row for row in verdicts if not row.reason]
+    assert kept and all(_messages(row) for row in kept)
 
 
 @pytest.mark.parametrize("thought", ["<think>2 and 2\nare 4</think>\n답: 4", "풀이: 2 + 2 = 4\n답: 4"])
