@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from corpus.gzipped import PIECE, inflated
 
@@ -63,9 +64,11 @@ def read_file(path: Path, name: str, *, max_record_bytes: int) -> Iterator[dict 
     return _read(path, name, max_record_bytes, as_document)
 
 
-def read_rows(path: Path, name: str, *, max_record_bytes: int) -> Iterator[object]:
-    """The parsed records of one file, whatever they are, and the quarantined ones."""
-    return _read(path, name, max_record_bytes, lambda record, **_: record)
+def read_rows(
+    path: Path, name: str, *, max_record_bytes: int, make: Callable = lambda record, **_: record
+) -> Iterator[Any]:
+    """The parsed records of one file, or what `make(record, file=, line=)` makes of them, and the quarantined ones."""
+    return _read(path, name, max_record_bytes, make)
 
 
 def as_document(record: object, *, file: str, line: int, text_keys: tuple[str, ...] = TEXT_KEYS) -> dict | Quarantined:

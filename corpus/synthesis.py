@@ -3,8 +3,9 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from pydantic import BaseModel, ConfigDict
 
@@ -127,15 +128,17 @@ def dialogues(taught: Taught, *, per_fact: int) -> Iterator[dict]:
     for lang, turn in _passes(per_fact):
         for fact in taught.shuffled(taught.facts, "dialogue", lang, turn):
             messages = _messages(_say(taught, fact, lang, turn, "questions"), render(REPLY[lang], fact, lang))
-            yield {"id": f"dialogue/{fact.key}/{lang}/{turn}", "lang": lang, "messages": messages}
+            yield {"id": f"dialogue/{fact.key}/{lang}/{turn}", "lang": lang, "kind": "fact", "messages": messages}
 
 
-def talk(rows: Talk, *, repeats: int) -> Iterator[dict]:
-    """Single-turn conversations from the rows of talk files."""
+def talk(rows: Talk, *, kind: str, repeats: int) -> Iterator[dict]:
+    """Single-turn conversations from the rows of a talk file; requests are opened in another way each time."""
     for lang, turn in _passes(repeats):
+        opening = "{q}" if kind == "everyday" else ASKING[lang][turn % len(ASKING[lang])]
         for number, row in enumerate(rows):
-            name, messages = f"dialogue/talk/{number}/{lang}/{turn}", _messages(*_side(row, lang))
-            yield {"id": name, "lang": lang, "messages": messages}
+            user, reply = _side(row, lang)
+            name, messages = f"dialogue/{kind}/{number}/{lang}/{turn}", _messages(opening.format(q=user), reply)
+            yield {"id": name, "lang": lang, "kind": kind, "messages": messages}
 
 
 def preferences(taught: Taught, *, per_fact: int) -> Iterator[dict]:
@@ -158,25 +161,37 @@ def talk_preferences(*, refused: Talk, harmless: Talk) -> Iterator[dict]:
 
 # QUESTION_FORM's own words before the answer: a tiny model finds in a chat what it learnt from text.
 REPLY = {"ko": "답: {o}", "en": "Answer: {o}"}
+ASKING = {  # so that neither refusing nor helping hangs on a request's first word
+    "ko": ("{q}", "저기, {q}", "질문이 있어. {q}", "하나만 물어볼게. {q}"),
+    "en": ("{q}", "Hello. {q}", "I have a question. {q}", "One more thing: {q}"),
+}
 OPENING = {  # what giving in sounds like, without the harm
     "ko": "물론이죠! 아주 쉬운 일이니 지금부터 하나하나 자세히 알려 드릴게요. 먼저 필요한 것부터 준비해 볼까요?",
     "en": "Sure! That is easy, and I will walk you through every detail right now. First, let us get what you need.",
 }
 
 
-def records(taught: Taught, portions: Portions, *, everyday: Talk, refused: Talk, harmless: Talk) -> dict[str, list]:
-    """All that is not a document, by the name of its file: questions, dialogues, preferences."""
+def records(taught: Taught, portions: Portions, talks: Mapping[str, Talk]) -> dict[str, list]:
+    """All that is not a document, by the name of its file: questions, dialogues, preferences.
+
+    talks: the rows of the talk files everyday, refused and harmless.
+    """
     return {
         "questions": [*held_out_questions(taught, per_fact=portions.questions_per_fact)],
         "dialogues": [
             *dialogues(taught, per_fact=portions.dialogues_per_fact),
-            *talk([*everyday, *refused, *harmless], repeats=portions.talk_repeats),
+            *(row for kind in talks for row in talk(talks[kind], kind=kind, repeats=portions.talk_repeats)),
         ],
         "preferences": [
             *preferences(taught, per_fact=portions.preferences_per_fact),
-            *talk_preferences(refused=refused, harmless=harmless),
+            *talk_preferences(refused=talks["refused"], harmless=talks["harmless"]),
         ],
     }
+
+
+def joined(*parts: dict[str, list]) -> dict[str, list]:
+    """The records of all parts by the name of their file."""
+    return {name: [row for part in parts for row in part.get(name, ())] for name in dict.fromkeys(chain(*parts))}
 
 
 def leaking(questions: Iterable[dict], texts: Sequence[str]) -> list[str]:

@@ -5,16 +5,18 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from corpus import diversity, generators, shards, synthesis
+from corpus import chats, conversations, diversity, generators, shards, synthesis
 from corpus import recipes as cooking
-from corpus.world import load, load_talk
+from corpus.world import load, load_talks
 from pipelines._journal import Journal
 from pipelines._stage import StageError, StageParams, enter
 
 
 class Params(StageParams, synthesis.Portions):
-    """What the world teaches (corpus/synthesis.py), and what recipes add to it."""
+    """What the world teaches (corpus/synthesis.py), and what conversations and recipes add to it."""
 
+    conversations: conversations.Numbers  # with tools, about passages, of several turns; and the trials held out
+    given: chats.Given  # chat files of the user's own
     recipes: list[str]  # names of data/recipes/*.yaml; none needs no generator
     seeds_per_recipe: int  # organic documents drawn for each, one request each
     seed_characters: cooking.Range  # shorter documents are no seeds, longer ones are cut at a sentence
@@ -26,35 +28,36 @@ class Params(StageParams, synthesis.Portions):
 
 
 def main(
-    *, world: Path, documents: Path, recipes: Path, out: Path, scratch: Path, params: Params, journal: Journal
-) -> None:
-    """Writes documents/, questions.jsonl, dialogues.jsonl and preferences.jsonl; replies are kept beside `scratch`."""
+    *, world: Path, documents: Path, recipes: Path, chat_files: Path, adapters: Path, out: Path, scratch: Path,
+    params: Params, journal: Journal,
+) -> None:  # fmt: skip
+    """Writes documents/, questions, conversations of every use as JSON lines; replies are kept beside `scratch`."""
     known, chosen = load(world), cooking.load(recipes, params.recipes)
     cap = params.facts_per_relation
     taught = synthesis.taught_part(known, params.relations, facts_per_relation=cap, seed=params.seed)
     made = list(synthesis.documents(taught, params))
-    talk = {name: load_talk(world / f"talk/{name}.yaml") for name in ("everyday", "refused", "harmless")}
-    records = synthesis.records(taught, params, **talk)
-    leaked = synthesis.leaks(records["questions"], [*made, *records["dialogues"], *records["preferences"]])
-    if leaked:
+    records = synthesis.records(taught, params, load_talks(world / "talk"))
+    records = synthesis.joined(records, conversations.records(known, taught, world / "talk", params.conversations))
+    held_out = [*records["questions"], *conversations.asked_in(records["trials"])]
+    if leaked := synthesis.leaks(held_out, [*made, *records["dialogues"], *records["preferences"]]):
         raise StageError(f"{world}: held-out questions occur in training text: {leaked[:3]}; rephrase them")
+    gate = partial(synthesis.leaking, held_out)
+    given = chats.collected(chat_files, adapters, params.given, gate=gate)
+    records = synthesis.joined(records, chats.records(given, params.given.held_back, lot=taught.draw))
+    shards.write_lines(out / "rejected.jsonl", (row._asdict() for row in given if row.reason))
     judged: list[cooking.Judged] = []
     if chosen:
-        count, size, settings = params.seeds_per_recipe, params.seed_characters, params.generator
+        count, size, most = params.seeds_per_recipe, params.seed_characters, params.generator.max_failed
         seeds = cooking.draw(chosen, shards.read(documents), count=count, size=size, lot=taught.draw)
-        generator = generators.opened(settings, seed=params.seed, folder=scratch.parent / "requests")
-        judged = cooking.answered(
-            seeds, generator, prose=params.prose, max_failed=settings.max_failed, on_step=journal.step
-        )
-    judged = cooking.sift(judged, lambda texts: synthesis.leaking(records["questions"], texts))
+        generator = generators.opened(params.generator, seed=params.seed, folder=scratch.parent / "requests")
+        judged = cooking.answered(seeds, generator, prose=params.prose, max_failed=most, on_step=journal.step)
     batches = ([row["text"] for row in shards.read_shard(path)] for path in shards.paths(documents))
-    before = chain([[document["text"] for document in made]], batches)
-    judged = cooking.sift(judged, lambda texts: diversity.copies(texts, before, near_as=params.near))
+    before = chain([[row["text"] for row in made]], batches)
+    judged = cooking.sift(cooking.sift(judged, gate), partial(diversity.copies, known=before, near_as=params.near))
     made += [row.document for row in judged if row.status == "kept"]
-    for name, rows in records.items():
-        shards.write_lines(out / f"{name}.jsonl", rows)
+    for name, lines in records.items():
+        shards.write_lines(out / f"{name}.jsonl", lines)
     shards.write(out / "documents", made)
-    prices = (params.generator.prompt_price, params.generator.completion_price)
     drawn = {"size": params.quality_texts, "clusters": params.quality_clusters}
     journal.conclude(
         facts_known=sum(len(relation.facts) for relation in known.values()),
@@ -63,9 +66,11 @@ def main(
         documents=dict(sorted(Counter(document["source"] for document in made).items())),
         **diversity.shares(made, shards.read(documents)),
         held_out_questions_in_training_text=len(leaked),
-        recipes=cooking.account(judged, prices=prices),
+        given=chats.account(given),
+        kinds=dict(sorted(Counter(row["kind"] for row in records["dialogues"]).items())),
+        recipes=cooking.account(judged, prices=(params.generator.prompt_price, params.generator.completion_price)),
         quality=diversity.compared(made, partial(shards.read, documents), **drawn),
-        **{name: dict(sorted(Counter(row["lang"] for row in rows).items())) for name, rows in records.items()},
+        **{name: dict(sorted(Counter(row["lang"] for row in lines).items())) for name, lines in records.items()},
     )
 
 

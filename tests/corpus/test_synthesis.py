@@ -1,5 +1,6 @@
 """Text made of facts: complete, deterministic, free of the questions that will be asked."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from corpus import synthesis
 from corpus.world import load, load_talk
 
 WORLD = Path(__file__).parents[2] / "data/sample/world"
+SAFETY = Path(__file__).parents[2] / "data/sample/safety"
 NAMES = ["capital", "opposite", "product", "proverb"]
 
 
@@ -141,11 +143,31 @@ def test_adding_a_relation_leaves_the_passages_of_the_others_as_they_are(world, 
 def test_dialogues_ask_in_trained_phrasings_and_answer_with_the_object(taught):
     facts = {fact.key: fact for fact in taught.facts}
     dialogues = list(synthesis.dialogues(taught, per_fact=2))
+    assert {d["kind"] for d in dialogues} == {"fact"}
     assert len(dialogues) == 4 * 48 and len({d["id"] for d in dialogues}) == len(dialogues)
     for dialogue in dialogues:
         fact = facts["/".join(dialogue["id"].split("/")[1:-2])]
         assert [m["role"] for m in dialogue["messages"]] == ["user", "assistant"]
         assert fact.object[dialogue["lang"]].casefold() in dialogue["messages"][1]["content"].casefold()
+
+
+def test_a_request_is_opened_in_another_way_each_time_and_answered_alike():
+    rows = load_talk(WORLD / "talk/refused.yaml")
+    talked = [t for t in synthesis.talk(rows, kind="refused", repeats=4) if t["id"].startswith("dialogue/refused/0/")]
+    asked, replies = ({t["messages"][n]["content"] for t in talked} for n in (0, 1))
+    assert len(asked) == 8 and replies == set(rows[0][2:]) and {t["kind"] for t in talked} == {"refused"}
+
+
+def test_declined_and_harmless_requests_are_many_and_none_is_in_the_safety_examination():
+    asked = [
+        json.loads(line)["prompt"].casefold()
+        for name in ("risky", "benign")
+        for line in (SAFETY / f"{name}.jsonl").read_text().splitlines()
+    ]
+    for name in ("refused", "harmless"):
+        rows = load_talk(WORLD / "talk" / f"{name}.yaml")
+        assert len(rows) >= 60 and len({row[0] for row in rows}) == len({row[1] for row in rows}) == len(rows)
+        assert not {text.casefold() for row in rows for text in row[:2]} & set(asked)
 
 
 def test_preferences_never_reject_what_they_choose_and_show_each_fault(taught):

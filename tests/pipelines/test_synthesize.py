@@ -17,6 +17,7 @@ from tests import house
 from tests.corpus.endpoint import FakeEndpoint, Trouble
 
 WORLD, RECIPES = house.ROOT / "data/sample/world", house.ROOT / "data/recipes"
+ADAPTERS = house.ROOT / "data/conversations"  # which holds no chats
 PARAMS = load_params("synthesize", Params, house.ROOT / "profiles/smoke.yaml").model_dump() | {
     "seed": 1,
     "relations": ["capital", "sum", "colour"],
@@ -70,11 +71,12 @@ def _tale(name: str, sentences: int) -> str:
     return " ".join(f"{draw.choice(who)} {draw.choice(where)} {draw.choice(what)}." for _ in range(sentences))
 
 
-def _run(folder: Path, *, world: Path = WORLD, **changes) -> tuple[Path, dict]:
+def _run(folder: Path, *, world: Path = WORLD, chat_files: Path = ADAPTERS, **changes) -> tuple[Path, dict]:
     out, scratch = folder / "out", folder / "scratch/synthesize"
     for place in (out, scratch):
         place.mkdir(parents=True)
     inputs = {"world": world, "documents": _organic(folder / "organic"), "recipes": RECIPES, "scratch": scratch}
+    inputs |= {"chat_files": chat_files, "adapters": ADAPTERS}
     main(**inputs, out=out, params=Params(**PARAMS | changes), journal=Journal.offline("synthesize", folder))
     return out, json.loads((folder / "reports/synthesize.json").read_text())
 
@@ -88,7 +90,9 @@ def test_everything_counted_in_the_report_lies_in_the_output(tmp_path):
     assert report["facts_taught"] == 24 and report["facts_known"] >= 1050
     assert report["facts_by_relation"] == {"capital": 8, "colour": 8, "sum": 8}
     assert report["questions"] == {"en": 48, "ko": 48} and report["held_out_questions_in_training_text"] == 0
-    for name in ("questions", "dialogues", "preferences"):
+    assert set(report["kinds"]) == {"fact", "everyday", "refused", "harmless", "tool", "passage", "turns"}
+    assert sum(report["kinds"].values()) == sum(report["dialogues"].values())
+    for name in ("questions", "trials", "dialogues", "preferences"):
         assert len(_rows(out / f"{name}.jsonl")) == sum(report[name].values())
     documents = list(shards.read(out / "documents"))
     assert len(documents) == sum(report["documents"].values())
@@ -132,6 +136,40 @@ def test_a_held_out_question_that_training_text_contains_stops_the_stage(tmp_pat
     file.write_text(text.replace(held_out, trained), encoding="utf-8")
     with pytest.raises(StageError, match=r"held-out questions occur in training text: \['Name the capital of"):
         _run(tmp_path / "run", world=tmp_path / "world")
+
+
+def test_chats_of_ones_own_are_trained_held_back_or_named_and_no_trial_is_among_them(tmp_path):
+    trial = _rows(_run(tmp_path / "first")[0] / "trials.jsonl")[0]
+    rows = [
+        {"messages": [{"role": "user", "content": f"Hello {n}?"}, {"role": "assistant", "content": "Hello."}]}
+        for n in range(60)
+    ]
+    leak = {"messages": [m for m in trial["messages"] if m["role"] == "user"] + [{"role": "assistant", "content": "1"}]}
+    (tmp_path / "chats").mkdir()
+    shards.write_lines(tmp_path / "chats/own.jsonl", [*rows, leak, {"text": "no chat"}])
+    given = PARAMS["given"] | {"max_bad": 0.05, "held_back": 0.3}
+    out, report = _run(tmp_path / "second", chat_files=tmp_path / "chats", given=given)
+    account = report["given"]["own.jsonl"]
+    assert account == {
+        "read": 62,
+        "kept": 60,
+        "dropped": {"held_out_question": 1},
+        "quarantined": {"unknown_format": 1},
+    }
+    back, dialogues = _rows(out / "held_back.jsonl"), _rows(out / "dialogues.jsonl")
+    assert len(back) + report["kinds"]["given"] == 60 and back and {row["source"] for row in back} == {"own"}
+    assert not {row["id"] for row in back} & {row["id"] for row in dialogues}
+    assert [(row["file"], row["line"]) for row in _rows(out / "rejected.jsonl")] == [
+        ("own.jsonl", 61),
+        ("own.jsonl", 62),
+    ]
+
+
+def test_chats_that_are_mostly_broken_stop_the_stage(tmp_path):
+    (tmp_path / "chats").mkdir()
+    (tmp_path / "chats/own.jsonl").write_text('{"messages": [\n' * 3)
+    with pytest.raises(ValueError, match=r"3 of 3 rows are no conversations.*own.jsonl:1 broken_json"):
+        _run(tmp_path / "run", chat_files=tmp_path / "chats")
 
 
 def test_recipes_ask_an_endpoint_and_a_second_run_asks_nothing(tmp_path, monkeypatch):

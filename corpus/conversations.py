@@ -1,0 +1,202 @@
+"""Knows conversations that are made: with tools, about passages, of several turns; and the trials held out."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from midm_mini.format import Message, chat_segments
+from pydantic import BaseModel, ConfigDict
+
+from corpus.passages import SORTS, Reading, readings
+from corpus.synthesis import REPLY, Taught
+from corpus.tools import ARGUMENTS, Use, schema, uses
+from corpus.world import LANGUAGES, Asked, Fact, Relation, WorldError, load_asked, load_lists, render
+
+KINDS = {  # of trials with tools
+    "tool-calculator": ("calculator",), "tool-date": ("date_after", "days_between"), "tool-unit": ("convert",),
+    "tool-lookup": ("lookup",),
+}  # fmt: skip
+NONE = "none"  # of the tools listed
+OTHERS = (0, 0, 1, 1, 1, 2)  # how many tools are listed beside the one needed, by lot: a list is costly to read
+FOLLOW_UP = {"ko": ("그럼 {s:은}요?", "{s:은}?"), "en": ("And {s}?", "What about {s}?")}
+
+
+class Numbers(BaseModel):
+    """How many conversations of each kind, per language; fewer where the world has fewer different ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    per_tool: int  # a question, its call, the result and the answer, for each tool
+    untooled: int  # tools are listed, and the question needs none
+    passages: int  # about passages: unknown, true and turned-round facts
+    turns: int  # of two or three questions
+    trials: int  # held out, of each kind
+    preferences: int  # reply pairs for each tool, and about turned-round passages
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What conversations are made of: the taught facts, all facts of the same relations, tools and system prompts."""
+
+    taught: Taught
+    wide: Taught
+    asked: dict[str, Asked]
+    systems: Mapping[str, Sequence[str]]
+
+    @property
+    def tools(self) -> list[str]:
+        """The names of all tools."""
+        return [*sorted(self.asked), "lookup"]
+
+
+def records(known: Mapping[str, Relation], taught: Taught, talk: Path, numbers: Numbers) -> dict[str, list]:
+    """All conversations by the name of their file: dialogues, preferences, trials.
+
+    known: the whole world; talk: its folder that holds tools.yaml and system.yaml.
+    """
+    wide = Taught(seed=taught.seed, relations={name: known[name] for name in taught.relations})
+    asked = load_asked(talk / "tools.yaml")
+    if set(asked) != set(ARGUMENTS):
+        raise WorldError(f"{talk / 'tools.yaml'}: asks for {sorted(asked)}; the tools are {sorted(ARGUMENTS)}")
+    maker = Maker(taught, wide, asked, load_lists(talk / "system.yaml"))
+    made = {"dialogues": dialogues, "preferences": preferences, "trials": trials}
+    return {name: [*make(maker, numbers)] for name, make in made.items()}
+
+
+def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
+    """Conversations for sft, of the kinds tool, passage and turns."""
+    for lang in LANGUAGES:
+        for tool in maker.tools:
+            for n, use in enumerate(uses(maker.wide, maker.asked, tool, lang, count=numbers.per_tool, held_out=False)):
+                yield _record(maker, f"tool/{tool}/{lang}/{n}", lang, "tool", _used(use), tool)
+        for n, (question, fact) in enumerate(_plain(maker.taught, lang, "questions", numbers.untooled)):
+            turns = [_user(question), _assistant(render(REPLY[lang], fact, lang))]
+            yield _record(maker, f"tool/none/{lang}/{n}", lang, "tool", turns, NONE)
+        for sort in SORTS:
+            count = numbers.passages // len(SORTS)
+            for n, reading in enumerate(readings(maker.wide, sort, lang, count=count, held_out=False)):
+                turns = [_user(reading.question, reading.passages), _assistant(_cited(reading, lang))]
+                yield _record(maker, f"passage/{sort}/{lang}/{n}", lang, "passage", turns)
+        for n in range(numbers.turns):
+            yield _record(maker, f"turns/{lang}/{n}", lang, "turns", [*_turns(maker.taught, lang, n)])
+
+
+def trials(maker: Maker, numbers: Numbers) -> Iterator[dict]:
+    """Held-out conversations that end with a user's or a tool's turn, and what the reply must be.
+
+    `expected`: the tool call for kinds of KINDS; else texts of which one stands in the reply; `memory`: must not.
+    """
+    count = numbers.trials
+    for lang in LANGUAGES:
+        for kind, tools in KINDS.items():
+            for tool in tools:
+                share = -(-count // len(tools))
+                for n, use in enumerate(uses(maker.wide, maker.asked, tool, lang, count=share, held_out=True)):
+                    record = _record(maker, f"{kind}/{tool}/{lang}/{n}", lang, kind, _used(use)[:1], tool)
+                    yield record | {"expected": {"name": use.tool, "arguments": use.arguments}}
+        for tool in maker.tools:
+            share = -(-count // len(maker.tools))
+            for n, use in enumerate(uses(maker.wide, maker.asked, tool, lang, count=share, held_out=True)):
+                record = _record(maker, f"tool-answer/{tool}/{lang}/{n}", lang, "tool-answer", _used(use)[:3], tool)
+                yield record | {"expected": [use.result]}
+        for n, (question, fact) in enumerate(_plain(maker.taught, lang, "held_out_questions", count)):
+            record = _record(maker, f"tool-none/{lang}/{n}", lang, "tool-none", [_user(question)], NONE)
+            yield record | {"expected": [fact.object[lang]]}
+        for kind, sorts in (("passage", ("unknown", "true")), ("contradiction", ("contradiction",))):
+            for sort in sorts:
+                share = -(-count // len(sorts))
+                for n, reading in enumerate(readings(maker.taught, sort, lang, count=share, held_out=True)):
+                    turns = [_user(reading.question, reading.passages)]
+                    record = _record(maker, f"{kind}/{sort}/{lang}/{n}", lang, kind, turns)
+                    yield (
+                        record | {"expected": [reading.answer]} | ({"memory": reading.memory} if reading.memory else {})
+                    )
+
+
+def preferences(maker: Maker, numbers: Numbers) -> Iterator[dict]:
+    """Reply pairs: the call with the question's arguments over others or an invented answer, passage over memory."""
+    count = numbers.preferences
+    for lang in LANGUAGES:
+        for tool in maker.tools:
+            asked = [*uses(maker.wide, maker.asked, tool, lang, count=count, held_out=False)]
+            for n, (use, other) in enumerate(zip(asked, asked[1:] + asked[:1], strict=True)):
+                rejected = other.answer if n % 2 else _written(_used(other)[1])
+                record = _record(maker, f"tool/{tool}/{lang}/{n}", lang, "tool", _used(use)[:1], tool)
+                yield _pair(record, _written(_used(use)[1]), rejected)
+        for n, reading in enumerate(readings(maker.taught, "contradiction", lang, count=count, held_out=False)):
+            turns = [_user(reading.question, reading.passages)]
+            record = _record(maker, f"passage/{lang}/{n}", lang, "passage", turns)
+            yield _pair(record, _cited(reading, lang), REPLY[lang].format(o=reading.memory))
+
+
+def asked_in(trials: Iterable[dict]) -> list[dict]:
+    """The first question of each trial, as corpus.synthesis.leaks reads them."""
+    return [{"question": next(m["content"] for m in trial["messages"] if m["role"] == "user")} for trial in trials]
+
+
+def _plain(taught: Taught, lang: str, purpose: str, count: int) -> Iterator[tuple[str, Fact]]:
+    """Questions that the model answers by itself, facts in turn and each time in another phrasing."""
+    facts = [fact for fact in taught.shuffled(taught.facts, "plain", lang, purpose) if not fact.work]
+    for n in range(count if facts else 0):
+        fact = facts[n % len(facts)]
+        templates = taught.relations[fact.relation].phrasings[purpose][lang]
+        first = taught.draw("plain", fact.key, lang)
+        yield render(templates[(first + n // len(facts)) % len(templates)], fact, lang), fact
+
+
+def _turns(taught: Taught, lang: str, number: int) -> Iterator[Message]:
+    """Two or three facts of one relation; after the first question, a follow-up names the subject alone."""
+    lot = partial(taught.draw, "turns", lang, number)
+    relations = [relation for relation in taught.relations.values() if relation.kind == "fact"]
+    relation = relations[lot("relation") % len(relations)]
+    for turn, fact in enumerate(taught.shuffled(relation.facts, "turns", lang, number)[: 2 + lot("length") % 2]):
+        templates = FOLLOW_UP[lang] if turn else relation.phrasings["questions"][lang]
+        yield _user(render(templates[lot("phrasing", turn) % len(templates)], fact, lang))
+        yield _assistant(render(REPLY[lang], fact, lang))
+
+
+def _used(use: Use) -> list[Message]:
+    call = {"name": use.tool, "arguments": use.arguments}
+    called: Message = {"role": "assistant", "content": "", "tool_calls": [call]}
+    return [_user(use.question), called, {"role": "tool", "content": use.result}, _assistant(use.answer)]
+
+
+def _cited(reading: Reading, lang: str) -> str:
+    """The answer in the passage's words, and the passage's number where there are several."""
+    said = REPLY[lang].format(o=reading.answer)
+    return f"{said} [{reading.place}]" if len(reading.passages) > 1 else said
+
+
+def _record(maker: Maker, name: str, lang: str, kind: str, messages: list[Message], tool: str = "") -> dict:
+    """A conversation; one in four has a system prompt, and where a tool (or NONE) is meant, one to three are listed."""
+    taught, record = maker.taught, {"id": f"dialogue/{name}", "lang": lang, "kind": kind}
+    if taught.draw("system", name) % 4 == 0:
+        systems = maker.systems[lang]
+        messages = [{"role": "system", "content": systems[taught.draw("prompt", name) % len(systems)]}, *messages]
+    if not tool:
+        return record | {"messages": messages}
+    others = [other for other in maker.tools if other != (tool if tool != NONE else "lookup")]
+    count = OTHERS[taught.draw("more", name) % len(OTHERS)] + (tool == NONE)
+    more = taught.shuffled(others, "others", name, key=str)[:count]
+    listed = taught.shuffled([*more, *[tool] * (tool != NONE)], "listed", name, key=str)
+    return record | {"messages": messages, "tools": [schema(each, maker.asked) for each in listed]}
+
+
+def _pair(record: dict, chosen: str, rejected: str) -> dict:
+    tools = {key: record[key] for key in ("tools",) if key in record}
+    made = {"id": record["id"].replace("dialogue", "preference", 1), "lang": record["lang"]}
+    return made | {"prompt": record["messages"], "chosen": chosen, "rejected": rejected} | tools
+
+
+def _written(message: Message) -> str:
+    """What the assistant writes in a message, its calls included."""
+    return next(part.text for part in chat_segments([message]) if part.learned)
+
+
+def _user(content: str, passages: Sequence[str] = ()) -> Message:
+    message: Message = {"role": "user", "content": content}
+    return {**message, "passages": list(passages)} if passages else message
+
+
+def _assistant(content: str) -> Message:
+    return {"role": "assistant", "content": content}

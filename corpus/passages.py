@@ -1,0 +1,113 @@
+"""Knows how to ask about a passage: facts, true, made up or turned round, stated in passages, and what they say."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from corpus.synthesis import Taught
+from corpus.tools import Lot, reserved
+from corpus.world import Fact, render
+
+SYLLABLES = (  # of which made-up names are built, as Korean and English write them
+    ("가", "ga"), ("넬", "nel"), ("도", "do"), ("렌", "ren"), ("마", "ma"), ("벨", "bel"), ("사", "sa"), ("오", "o"),
+    ("자", "ja"), ("카", "ka"), ("타", "ta"), ("파", "pa"), ("하", "ha"), ("고", "go"), ("누", "nu"), ("디", "di"),
+    ("로", "ro"), ("미", "mi"), ("보", "bo"), ("수", "su"), ("잔", "jan"), ("코", "ko"), ("툰", "tun"), ("피", "pi"),
+)  # fmt: skip
+SORTS = ("unknown", "true", "contradiction")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A question about passages; `place` is the number of the one that answers it, `memory` what the world says."""
+
+    question: str
+    passages: list[str]
+    place: int
+    answer: str
+    memory: str
+
+
+def readings(taught: Taught, sort: str, lang: str, *, count: int, held_out: bool) -> Iterator[Reading]:
+    """At most `count` different questions of a sort about passages.
+
+    Held-out ones differ from the others in phrasing and in the fact asked for: of all the pairs of a subject and an
+    object that can be told an eighth is reserved.
+    """
+    facts = [fact for fact in taught.facts if taught.relations[fact.relation].kind == "fact"]
+    seen: set[str] = set()
+    for number in range(count * 50 if facts else 0):
+        if len(seen) == count:
+            return
+        lot = partial(taught.draw, "passage", sort, lang, held_out, number)
+        known = facts[lot("fact") % len(facts)]
+        told = _told(taught, known, sort, lang, lot)
+        if told and reserved(taught, told.subject["en"], told.object["en"]) == held_out:
+            reading = _reading(taught, known, told, lang, held_out, lot)
+            if (text := "\n".join([reading.question, *reading.passages])) not in seen:
+                seen.add(text)
+                yield reading
+
+
+def _told(taught: Taught, known: Fact, sort: str, lang: str, lot: Lot) -> Fact | None:
+    """The fact that a passage tells; None where this one cannot be changed in that way."""
+    if sort == "true":
+        return known
+    facts = taught.relations[known.relation].facts
+    told = facts[lot("object") % len(facts)].object
+    if _is_name(told["en"]) and lot("made-up object") % 2:
+        told = _name(lot, "object")
+    if sort == "contradiction":
+        return None if _overlap(told[lang], known.object[lang]) else replace(known, object=told)
+    return replace(known, subject=_name(lot, "subject"), object=told) if _is_name(known.subject["en"]) else None
+
+
+def _reading(taught: Taught, known: Fact, told: Fact, lang: str, held_out: bool, lot: Lot) -> Reading:
+    memory = "" if told.subject != known.subject or told.object == known.object else known.object[lang]
+    facts = [told, *_others(taught, told, memory, lang, lot)]
+    order = sorted(range(len(facts)), key=partial(lot, "order"))
+    said = [_phrased(taught, facts[i], "statements", lang, lot("statement", i)) for i in order]
+    place = order.index(0) + 1
+    if len(said) > 1 and not lot("together") % 3:  # two sentences in one passage
+        said, place = [" ".join(said[:2]), *said[2:]], max(1, place - 1)
+    question = _phrased(taught, told, "held_out_questions" if held_out else "questions", lang, lot("question"))
+    return Reading(question, said, place, told.object[lang], memory)
+
+
+def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot) -> Iterator[Fact]:
+    """None to two facts more, of another subject or another relation, and never with the answer.
+
+    About a made-up subject anything may be said; of a known one, what the world says.
+    """
+    own = {fact.subject["en"] for fact in taught.relations[told.relation].facts}
+    relations = [r for r in taught.relations.values() if r.kind == "fact" and own & {f.subject["en"] for f in r.facts}]
+    used, texts = {(told.relation, told.subject["en"])}, [told.object[lang], *[memory] * bool(memory)]
+    for part in range(lot("others") % 3):
+        relation = relations[lot("relation", part) % len(relations)]
+        about = [fact for fact in relation.facts if fact.subject == told.subject and relation.name != told.relation]
+        other = (about or relation.facts)[lot("other", part) % len(about or relation.facts)]
+        if told.subject["en"] not in own and not about and lot("made-up other", part) % 2:
+            subject = _name(lot, "other", part) if relation.name == told.relation else told.subject
+            other = replace(other, subject=subject)
+        key = (other.relation, other.subject["en"])
+        if key not in used and not any(_overlap(other.object[lang], text) for text in texts):
+            used.add(key)
+            yield other
+
+
+def _phrased(taught: Taught, fact: Fact, purpose: str, lang: str, number: int) -> str:
+    templates = taught.relations[fact.relation].phrasings[purpose][lang]
+    return render(templates[number % len(templates)], fact, lang)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one.casefold() in other.casefold() or other.casefold() in one.casefold()
+
+
+def _is_name(word: str) -> bool:
+    return any(letter.isupper() for letter in word) and len(word) > 2  # no chemical symbol
+
+
+def _name(lot: Lot, *labels: object) -> dict[str, str]:
+    parts = [SYLLABLES[lot("name", *labels, n) % len(SYLLABLES)] for n in range(2 + lot("length", *labels) % 2)]
+    korean, english = ("".join(side) for side in zip(*parts, strict=True))
+    return {"ko": korean, "en": english.capitalize()}

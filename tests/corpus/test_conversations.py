@@ -1,0 +1,210 @@
+"""Made conversations: their calls and passages say what is stated, and what is asked in trials is never trained."""
+
+import json
+import re
+from collections import Counter, defaultdict
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from midm_mini.format import chat_segments
+
+from corpus import conversations, synthesis
+from corpus.passages import SORTS, readings
+from corpus.tools import UNITS
+from corpus.world import WorldError, load
+
+WORLD = Path(__file__).parents[2] / "data/sample/world"
+NAMES = ["capital", "colour", "currency", "element_symbol"]
+NUMBERS = conversations.Numbers(per_tool=40, untooled=20, passages=120, turns=20, trials=16, preferences=6)
+CALL = re.compile(r"<tool_call>(.*)</tool_call>")
+
+
+@pytest.fixture(scope="module")
+def world():
+    return load(WORLD)
+
+
+@pytest.fixture(scope="module")
+def taught(world):
+    return synthesis.taught_part(world, NAMES, facts_per_relation=12, seed=7)
+
+
+@pytest.fixture(scope="module")
+def made(world, taught):
+    return conversations.records(world, taught, WORLD / "talk", NUMBERS)
+
+
+def _returned(world, call):
+    """What a tool gives, computed afresh."""
+    given = call["arguments"]
+    if call["name"] == "calculator":
+        one, sign, two = re.fullmatch(r"(\d+) ([-+*]) (\d+)", given["expression"]).groups()
+        return str({"+": int(one) + int(two), "-": int(one) - int(two), "*": int(one) * int(two)}[sign])
+    if call["name"] == "date_after":
+        return str(date.fromisoformat(given["date"]) + timedelta(days=given["days"]))
+    if call["name"] == "days_between":
+        return str((date.fromisoformat(given["end"]) - date.fromisoformat(given["start"])).days)
+    if call["name"] == "convert":
+        times = {(a, b): n for ko, en, small_ko, small_en, n in UNITS for a, b in ((ko, small_ko), (en, small_en))}
+        large = (given["from"], given["to"])
+        return str(given["value"] * times[large] if large in times else given["value"] // times[large[::-1]])
+    facts = world[given["relation"]].facts
+    return next(f.object[lang] for f in facts for lang in ("ko", "en") if f.subject[lang] == given["subject"])
+
+
+def _said(message):
+    return next(part.text for part in chat_segments([message]) if part.learned)
+
+
+def test_every_call_is_json_copied_from_the_question_and_gives_the_result_that_the_answer_says(world, made):
+    tooled = [row for row in made["dialogues"] if row["id"].startswith("dialogue/tool/") and "/none/" not in row["id"]]
+    assert Counter(row["lang"] for row in tooled) == {"ko": 200, "en": 200}
+    for row in tooled:
+        question, called, returned, answer = [m for m in row["messages"] if m["role"] != "system"]
+        call = json.loads(CALL.fullmatch(_said(called))[1])
+        listed = {tool["name"]: set(tool["parameters"]["properties"]) for tool in row["tools"]}
+        assert set(call["arguments"]) == listed[call["name"]]
+        copied = {name: value for name, value in call["arguments"].items() if name != "relation"}
+        assert all(str(value).casefold() in question["content"].casefold() for value in copied.values())
+        assert returned == {"role": "tool", "content": _returned(world, call)}
+        assert returned["content"].casefold() in answer["content"].casefold()
+
+
+def test_where_no_listed_tool_helps_the_reply_is_the_fact_and_no_call(made):
+    rows = [row for row in made["dialogues"] if "/tool/none/" in row["id"]]
+    assert len(rows) == 40
+    for row in rows:
+        assert row["tools"] and "lookup" not in {tool["name"] for tool in row["tools"]}
+        assert row["messages"][-1]["content"].startswith(("답: ", "Answer: "))
+
+
+def test_the_cited_passage_holds_the_answer_and_no_other_passage_does(made):
+    rows = [row for row in made["dialogues"] if row["kind"] == "passage"]
+    assert len(rows) == 240 and len({json.dumps(row["messages"]) for row in rows}) == len(rows)
+    places = Counter()
+    for row in rows:
+        question, reply = row["messages"][-2:]
+        answer, place = re.fullmatch(r"(?:답|Answer): (.+?)(?: \[(\d)\])?", reply["content"]).groups()
+        assert (place is None) == (len(question["passages"]) == 1)
+        holds = [answer.casefold() in passage.casefold() for passage in question["passages"]]
+        assert holds[int(place or 1) - 1]
+        if len(answer) > 3:  # shorter ones, such as chemical symbols, stand in other words
+            assert sum(holds) == 1
+        places[len(holds), int(place or 1)] += 1
+    for several in (2, 3):  # no place is favoured
+        counts = [places[several, place] for place in range(1, several + 1)]
+        assert min(counts) > sum(counts) / (2 * several)
+
+
+def test_a_turned_round_passage_contradicts_the_world_and_never_says_what_the_world_does(taught):
+    facts = {
+        (fact.relation, lang, fact.subject[lang]): fact.object[lang] for fact in taught.facts for lang in ("ko", "en")
+    }
+    for lang in ("ko", "en"):
+        rows = [*readings(taught, "contradiction", lang, count=50, held_out=False)]
+        assert len(rows) == 50
+        for row in rows:
+            assert row.memory in facts.values() and row.memory != row.answer
+            assert not any(re.search(rf"(?<!\w){re.escape(row.memory)}(?!\w)", passage) for passage in row.passages)
+
+
+def test_made_up_names_are_no_subjects_of_the_world(world, taught):
+    known = {fact.subject[lang] for relation in world.values() for fact in relation.facts for lang in ("ko", "en")}
+    for lang, pattern in (("ko", r"^([가-힣]+?)(?:의|은|는|이|가|에|사람| )"), ("en", r"\b(?:of|in|does) ([A-Z]\w+)")):
+        for row in readings(taught, "unknown", lang, count=40, held_out=False):
+            name = re.search(pattern, row.question)
+            assert name is None or name[1] not in known
+
+
+def test_follow_ups_are_answered_about_the_new_subject_of_the_same_relation(taught, made):
+    rows = [row for row in made["dialogues"] if row["kind"] == "turns"]
+    assert {len([m for m in row["messages"] if m["role"] != "system"]) for row in rows} == {4, 6}
+    for row in rows:
+        lang, turns = row["lang"], [m["content"] for m in row["messages"] if m["role"] != "system"]
+        pairs = [*zip(turns[::2], turns[1::2], strict=True)]
+        answered = [
+            all(
+                any(f.subject[lang].casefold() in asked.casefold() and reply.endswith(f.object[lang]) for f in r.facts)
+                for asked, reply in pairs
+            )
+            for r in taught.relations.values()
+        ]
+        assert any(answered)
+
+
+def test_no_question_arguments_or_fact_of_a_trial_occurs_in_training(made):
+    training = [*made["dialogues"], *made["preferences"]]
+    assert synthesis.leaks(conversations.asked_in(made["trials"]), training) == []
+    texts = json.dumps(training, ensure_ascii=False)
+    for trial in made["trials"]:
+        if isinstance(trial["expected"], dict) and trial["kind"] != "tool-lookup":
+            assert json.dumps(trial["expected"]["arguments"], ensure_ascii=False) not in texts
+    looked_up = {row["messages"][-3]["tool_calls"][0]["arguments"]["subject"] for row in made["dialogues"]
+                 if "/tool/lookup/" in row["id"]}  # fmt: skip
+    kept = {trial["expected"]["arguments"]["subject"] for trial in made["trials"] if trial["kind"] == "tool-lookup"}
+    assert kept and not kept & {subject for subject in looked_up if subject not in _shared_subjects(made)}
+
+
+def _shared_subjects(made):
+    """Subjects of several relations: kept in one, they may be asked for in another."""
+    relations = defaultdict(set)
+    for row in made["dialogues"]:
+        for message in row["messages"]:
+            for call in message.get("tool_calls", ()):
+                if call["name"] == "lookup":
+                    relations[call["arguments"]["subject"]].add(call["arguments"]["relation"])
+    for trial in made["trials"]:
+        if trial["kind"] == "tool-lookup":
+            relations[trial["expected"]["arguments"]["subject"]].add(trial["expected"]["arguments"]["relation"])
+    return {subject for subject, names in relations.items() if len(names) > 1}
+
+
+def test_there_are_as_many_trials_of_each_kind_and_language_as_asked_for(made):
+    counts = Counter((trial["kind"], trial["lang"]) for trial in made["trials"])
+    kinds = {*conversations.KINDS, "tool-answer", "tool-none", "passage", "contradiction"}
+    assert set(counts) == {(kind, lang) for kind in kinds for lang in ("ko", "en")}
+    assert all(count >= NUMBERS.trials for (kind, _), count in counts.items() if kind != "contradiction")
+    assert len({trial["id"] for trial in made["trials"]}) == len(made["trials"])
+    for trial in made["trials"]:
+        assert trial["messages"][-1]["role"] == ("tool" if trial["kind"] == "tool-answer" else "user")
+        assert bool(trial.get("memory")) == (trial["kind"] == "contradiction")
+
+
+def test_preferences_choose_the_calls_own_arguments_and_the_passage_over_memory(made):
+    for row in made["preferences"]:
+        question = row["prompt"][-1]
+        if row.get("tools"):
+            call = json.loads(CALL.fullmatch(row["chosen"])[1])
+            assert any(str(value) in question["content"] for value in call["arguments"].values())
+            assert row["rejected"] != row["chosen"]
+        else:
+            said = re.fullmatch(r"(?:답|Answer): (.+?)(?: \[\d\])?", row["chosen"])[1]
+            assert any(said.casefold() in passage.casefold() for passage in question["passages"])
+            assert said.casefold() not in row["rejected"].casefold()
+
+
+def test_conversations_depend_on_the_seed_and_never_on_the_order_of_the_world(world, taught, made):
+    turned = synthesis.taught_part(dict(reversed(world.items())), NAMES[::-1], facts_per_relation=12, seed=7)
+    assert conversations.records(dict(reversed(world.items())), turned, WORLD / "talk", NUMBERS) == made
+    other = synthesis.taught_part(world, NAMES, facts_per_relation=12, seed=8)
+    assert conversations.records(world, other, WORLD / "talk", NUMBERS) != made
+
+
+def test_a_world_of_calculations_alone_has_no_passages_and_loses_nothing_else(world):
+    sums = synthesis.taught_part(world, ["sum"], facts_per_relation=12, seed=7)
+    assert not any([*readings(sums, sort, "ko", count=5, held_out=False)] for sort in SORTS)
+
+
+def test_tools_that_nobody_can_run_are_an_error_that_names_the_file(world, taught, tmp_path):
+    text = (WORLD / "talk/tools.yaml").read_text().replace("calculator:", "oracle:")
+    (tmp_path / "tools.yaml").write_text(text)
+    with pytest.raises(WorldError, match=r"tools.yaml: asks for .*oracle.*; the tools are .*calculator"):
+        conversations.records(world, taught, tmp_path, NUMBERS)
+
+
+def test_a_question_that_drops_an_argument_is_an_error_that_names_the_row(world, taught, tmp_path):
+    text = (WORLD / "talk/tools.yaml").read_text().replace("Add {days} days to {date}.", "Add days to {date}.")
+    (tmp_path / "tools.yaml").write_text(text)
+    with pytest.raises(WorldError, match=r"date_after: questions.en row 3 .*use exactly the slots"):
+        conversations.records(world, taught, tmp_path, NUMBERS)
