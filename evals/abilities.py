@@ -89,7 +89,7 @@ def gap(one: Report, other: Report, lang: str) -> tuple[str, str]:
     """What one subject has more than another: share of right answers, and bits per byte in %, with intervals."""
     answers = paired(one[f"marks_{lang}"], other[f"marks_{lang}"])
     text = difference(one[f"nats_{lang}"], other[f"nats_{lang}"], other[f"nats_{lang}"])
-    return _signed(answers), _signed(text, percent=True)
+    return _signed(answers, "+.3f"), _signed(text, "+.2%")
 
 
 def conversations(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -111,10 +111,10 @@ def _talk(row: Mapping[str, Any]) -> str:
         lines += [f"[{message['role']}] {' '.join([message['content'], *calls]).strip()}"]
     lines += [f"[reply] {row['reply']}", f"[ends by] {row['finish_reason']}"]
     block = "\n".join(lines).replace("\n", "\n    ")
-    expected = json.dumps(row["expected"], ensure_ascii=False)
-    verdict = f"Expected: `{expected}`. Right: {'yes' if row['right'] else 'no'}. " if row["kind"] in KINDS else ""
-    formed = f"Well formed: {'yes' if row['well_formed'] else 'no'}."
-    return f"{KINDS.get(row['kind'], row['kind'])}, {row['lang']}\n\n{verdict}{formed}\n\n    {block}"
+    marks = [f"Expected: `{json.dumps(row['expected'], ensure_ascii=False)}`."] if row["expected"] else []
+    marks += [f"Right: {'yes' if row['right'] else 'no'}."] if row["kind"] in KINDS else []
+    marks += [f"Well formed: {'yes' if row['well_formed'] else 'no'}."]
+    return f"{KINDS.get(row['kind'], row['kind'])}, {row['lang']}\n\n{' '.join(marks)}\n\n    {block}"
 
 
 def _marks(before: Mapping[str, Any], after: Mapping[str, Any]) -> Row:
@@ -122,18 +122,16 @@ def _marks(before: Mapping[str, Any], after: Mapping[str, Any]) -> Row:
     n = min(before["n"], after["n"])
     both = [cell["marks"][:n] for cell in (before, after)]
     shares = [share(rate([mark == "1" for mark in marks])) for marks in both]
-    return *shares, _signed(paired(both[1], both[0]))
+    return *shares, _signed(paired(both[1], both[0]), "+.3f")
 
 
 def _texts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Row:
     n = min(len(before["nats"]), len(after["nats"]))
     old, new, sizes = before["nats"][:n], after["nats"][:n], after["bytes"][:n]
     bits = [f"{math.fsum(nats) / math.log(2) / sum(sizes):.3f}" for nats in (old, new)]
-    return *bits, _signed(difference(new, old, old), percent=True)
+    return *bits, _signed(difference(new, old, old), "+.2%")
 
 
-def _signed(found: Mapping[str, float], *, percent: bool = False) -> str:
-    value, low, high = (
-        f"{100 * found[key]:+.2f} %" if percent else f"{found[key]:+.3f}" for key in ("value", "low", "high")
-    )
+def _signed(found: Mapping[str, float], form: str) -> str:
+    value, low, high = (f"{found[key]:{form}}" for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"

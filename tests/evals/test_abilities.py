@@ -50,8 +50,8 @@ def test_training_is_told_by_the_same_items_before_and_after(before, after):
     rows = {row[0]: row[1:] for row in abilities.trained(before, after)}
     shots = rows["questions ko: few shots before, a chat after"]
     assert shots[0].startswith("0.250") and shots[1].startswith("0.750") and shots[2].startswith("+0.500 [")
-    assert rows["held-out text en, bits per byte"] == ("1.082", "1.190", "+10.00 % [+10.00 %, +10.00 %]")
-    assert rows["held-back replies of chats, bits per byte"][2].startswith("-33.33 %")
+    assert rows["held-out text en, bits per byte"] == ("1.082", "1.190", "+10.00% [+10.00%, +10.00%]")
+    assert rows["held-back replies of chats, bits per byte"][2].startswith("-33.33%")
     assert len(rows) == 2 + 2 + 2 + 1
 
 

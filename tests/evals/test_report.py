@@ -66,7 +66,7 @@ def test_rates_stand_with_their_interval_and_the_judges_own_quality(evidence):
 def test_an_artifact_stands_against_mini_on_the_same_questions_and_documents(evidence):
     row = next(line for line in report.page(evidence, []).splitlines() if line.startswith("| onnx-int4 − mini |"))
     cells = row.strip("| ").split(" | ")
-    assert cells[1] == cells[2] == "-0.100 [-0.300, +0.000]" and cells[3].startswith("-2.13 % [")
+    assert cells[1] == cells[2] == "-0.100 [-0.300, +0.000]" and cells[3].startswith("-2.13% [")
     evidence["evaluate@base"] = judged(1, 0.9)
     assert "| mini − base | -0.100 [" in report.page(evidence, [])
 
