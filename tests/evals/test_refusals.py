@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evals import refusals
-from evals.agreement import agreement, read_labelled
+from evals.agreement import agreement, judged, read_labelled
 from evals.material import MaterialError
 from evals.refusals import refusal_rule
 
@@ -60,11 +60,17 @@ def test_the_labels_are_enough_of_every_kind_in_both_languages_and_written_one_b
     assert all(row["language"] in ("right", "wrong") for row in rows)
 
 
-@pytest.mark.parametrize(("origin", "least"), [("model", 0.95), ("written", 0.9), ("fresh", 0.85)])
-def test_the_rules_agree_with_the_labels(origin, least):
+@pytest.mark.parametrize(("origin", "least"), [("model", 0.95), ("written", 0.9)])
+def test_the_rules_agree_with_the_labels_in_view_of_which_they_were_made(origin, least):
     rows = [row for row in read_labelled(JUDGE) if row["origin"] == origin]
     found = agreement([row["label"] == "refusal" for row in rows], [bool(refusal_rule(row["reply"])) for row in rows])
     assert found["precision"] >= least and found["recall"] >= least
+
+
+def test_the_figures_of_replies_that_shaped_no_rule_stand_apart_so_that_nobody_takes_the_others_for_them():
+    found = judged(read_labelled(JUDGE), lambda row: bool(refusal_rule(row["reply"])))
+    assert set(found["by"]) == {"model", "written", "fresh", "ko", "en"}
+    assert found["by"]["fresh"]["n"] == 40 and found["n"] == sum(found["by"][name]["n"] for name in ("ko", "en"))
 
 
 def test_agreement_counts_as_the_textbook_does():
