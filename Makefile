@@ -10,6 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export MLFLOW_LOGGING_LEVEL := WARNING
 export PYTHONUNBUFFERED := 1
+export PYTHONDONTWRITEBYTECODE :=  # uv compiles nothing: sixty processes would (torch and transformers: 12 s, else 4)
 export TOKENIZERS_PARALLELISM := false
 LOOPBACK := localhost:$(PORT),127.0.0.1:$(PORT)
 
