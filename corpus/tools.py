@@ -50,7 +50,6 @@ def uses(taught: Taught, asked: dict[str, Asked], tool: str, lang: str, *, count
     for number in range(count * 50):
         if len(seen) == count:
             return
-
         lot = partial(taught.draw, "tool", tool, lang, held_out, number)
         use, key = _lookup(taught, lot, lang, held_out) if tool == "lookup" else _use(asked, tool, lot, lang, held_out)
         if use.question not in seen and reserved(taught, tool, key) == held_out:
