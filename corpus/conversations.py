@@ -68,17 +68,17 @@ def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
     for lang in LANGUAGES:
         for tool in maker.tools:
             for n, use in enumerate(uses(maker.wide, maker.asked, tool, lang, count=numbers.per_tool, held_out=False)):
-                yield _record(maker, f"tool/{tool}/{lang}/{n}", lang, "tool", _used(use), tool)
+                yield _record(maker, f"dialogue/tool/{tool}/{lang}/{n}", lang, "tool", _used(use), tool)
         for n, (question, fact) in enumerate(_plain(maker.taught, lang, "questions", numbers.untooled)):
             turns = [_user(question), _assistant(render(REPLY[lang], fact, lang))]
-            yield _record(maker, f"tool/none/{lang}/{n}", lang, "tool", turns, NONE)
+            yield _record(maker, f"dialogue/tool/none/{lang}/{n}", lang, "tool", turns, NONE)
         for sort in SORTS:
             count = numbers.passages // len(SORTS)
             for n, reading in enumerate(readings(maker.wide, sort, lang, count=count, held_out=False)):
                 turns = [_user(reading.question, reading.passages), _assistant(_cited(reading, lang))]
-                yield _record(maker, f"passage/{sort}/{lang}/{n}", lang, "passage", turns)
+                yield _record(maker, f"dialogue/passage/{sort}/{lang}/{n}", lang, "passage", turns)
         for n in range(numbers.turns):
-            yield _record(maker, f"turns/{lang}/{n}", lang, "turns", [*_turns(maker.taught, lang, n)])
+            yield _record(maker, f"dialogue/turns/{lang}/{n}", lang, "turns", [*_turns(maker.taught, lang, n)])
 
 
 def trials(maker: Maker, numbers: Numbers) -> Iterator[dict]:
@@ -92,25 +92,26 @@ def trials(maker: Maker, numbers: Numbers) -> Iterator[dict]:
             for tool in tools:
                 share = -(-count // len(tools))
                 for n, use in enumerate(uses(maker.wide, maker.asked, tool, lang, count=share, held_out=True)):
-                    record = _record(maker, f"{kind}/{tool}/{lang}/{n}", lang, kind, _used(use)[:1], tool)
+                    record = _record(maker, f"trial/{kind}/{tool}/{lang}/{n}", lang, kind, _used(use)[:1], tool)
                     yield record | {"expected": {"name": use.tool, "arguments": use.arguments}}
         for tool in maker.tools:
             share = -(-count // len(maker.tools))
             for n, use in enumerate(uses(maker.wide, maker.asked, tool, lang, count=share, held_out=True)):
-                record = _record(maker, f"tool-answer/{tool}/{lang}/{n}", lang, "tool-answer", _used(use)[:3], tool)
+                record = _record(
+                    maker, f"trial/tool-answer/{tool}/{lang}/{n}", lang, "tool-answer", _used(use)[:3], tool
+                )
                 yield record | {"expected": [use.result]}
         for n, (question, fact) in enumerate(_plain(maker.taught, lang, "held_out_questions", count)):
-            record = _record(maker, f"tool-none/{lang}/{n}", lang, "tool-none", [_user(question)], NONE)
+            record = _record(maker, f"trial/tool-none/{lang}/{n}", lang, "tool-none", [_user(question)], NONE)
             yield record | {"expected": [fact.object[lang]]}
         for kind, sorts in (("passage", ("unknown", "true")), ("contradiction", ("contradiction",))):
             for sort in sorts:
                 share = -(-count // len(sorts))
                 for n, reading in enumerate(readings(maker.taught, sort, lang, count=share, held_out=True)):
                     turns = [_user(reading.question, reading.passages)]
-                    record = _record(maker, f"{kind}/{sort}/{lang}/{n}", lang, kind, turns)
-                    yield (
-                        record | {"expected": [reading.answer]} | ({"memory": reading.memory} if reading.memory else {})
-                    )
+                    memory = {"memory": reading.memory} if reading.memory else {}
+                    record = _record(maker, f"trial/{kind}/{sort}/{lang}/{n}", lang, kind, turns)
+                    yield record | {"expected": [reading.answer]} | memory
 
 
 def preferences(maker: Maker, numbers: Numbers) -> Iterator[dict]:
@@ -121,11 +122,11 @@ def preferences(maker: Maker, numbers: Numbers) -> Iterator[dict]:
             asked = [*uses(maker.wide, maker.asked, tool, lang, count=count, held_out=False)]
             for n, (use, other) in enumerate(zip(asked, asked[1:] + asked[:1], strict=True)):
                 rejected = other.answer if n % 2 else _written(_used(other)[1])
-                record = _record(maker, f"tool/{tool}/{lang}/{n}", lang, "tool", _used(use)[:1], tool)
+                record = _record(maker, f"preference/tool/{tool}/{lang}/{n}", lang, "tool", _used(use)[:1], tool)
                 yield _pair(record, _written(_used(use)[1]), rejected)
         for n, reading in enumerate(readings(maker.taught, "contradiction", lang, count=count, held_out=False)):
             turns = [_user(reading.question, reading.passages)]
-            record = _record(maker, f"passage/{lang}/{n}", lang, "passage", turns)
+            record = _record(maker, f"preference/passage/{lang}/{n}", lang, "passage", turns)
             yield _pair(record, _cited(reading, lang), REPLY[lang].format(o=reading.memory))
 
 
@@ -169,7 +170,7 @@ def _cited(reading: Reading, lang: str) -> str:
 
 def _record(maker: Maker, name: str, lang: str, kind: str, messages: list[Message], tool: str = "") -> dict:
     """A conversation; one in four has a system prompt, and where a tool (or NONE) is meant, one to three are listed."""
-    taught, record = maker.taught, {"id": f"dialogue/{name}", "lang": lang, "kind": kind}
+    taught, record = maker.taught, {"id": name, "lang": lang, "kind": kind}
     if taught.draw("system", name) % 4 == 0:
         systems = maker.systems[lang]
         messages = [{"role": "system", "content": systems[taught.draw("prompt", name) % len(systems)]}, *messages]
@@ -183,9 +184,8 @@ def _record(maker: Maker, name: str, lang: str, kind: str, messages: list[Messag
 
 
 def _pair(record: dict, chosen: str, rejected: str) -> dict:
-    tools = {key: record[key] for key in ("tools",) if key in record}
-    made = {"id": record["id"].replace("dialogue", "preference", 1), "lang": record["lang"]}
-    return made | {"prompt": record["messages"], "chosen": chosen, "rejected": rejected} | tools
+    kept = {key: record[key] for key in ("id", "lang", "tools") if key in record}
+    return kept | {"prompt": record["messages"], "chosen": chosen, "rejected": rejected}
 
 
 def _written(message: Message) -> str:

@@ -17,7 +17,7 @@ UNITS = (  # large ko, large en, small ko, small en, how many small ones make a 
     ("센티미터", "centimetres", "밀리미터", "millimetres", 10), ("킬로그램", "kilograms", "그램", "grams", 1000),
     ("톤", "tonnes", "킬로그램", "kilograms", 1000), ("리터", "litres", "밀리리터", "millilitres", 1000),
     ("시간", "hours", "분", "minutes", 60), ("분", "minutes", "초", "seconds", 60),
-    ("일", "days", "시간", "hours", 24), ("주", "weeks", "일", "days", 7),
+    ("년", "years", "개월", "months", 12),
 )  # fmt: skip
 FIRST_DAY = date(1950, 1, 1)
 DAYS = 40_000
@@ -50,7 +50,6 @@ def uses(taught: Taught, asked: dict[str, Asked], tool: str, lang: str, *, count
     for number in range(count * 50):
         if len(seen) == count:
             return
-
         lot = partial(taught.draw, "tool", tool, lang, held_out, number)
         use, key = _lookup(taught, lot, lang, held_out) if tool == "lookup" else _use(asked, tool, lot, lang, held_out)
         if use.question not in seen and reserved(taught, tool, key) == held_out:

@@ -22,11 +22,12 @@ SAMPLE, WORLD, SOURCES = (Path(p).resolve() for p in ("data/sample/text", "data/
 SETS, PROMPTS, JUDGES, RECIPES = (
     Path(p).resolve() for p in ("data/evaluations", "data/sample/safety", "data/judges", "data/recipes")
 )
+CHATS = dict.fromkeys(("chat_files", "adapters"), Path("data/conversations").resolve())
 DATA = {  # stage → flags, in order; "@x" is the out of stage x
     "ingest": {"text": SAMPLE, "sources": SOURCES},
     "filter": {"documents": "@ingest", "judges": JUDGES},
     "dedup": {"documents": "@filter"},
-    "synthesize": {"world": WORLD, "documents": "@dedup", "recipes": RECIPES},
+    "synthesize": {"world": WORLD, "documents": "@dedup", "recipes": RECIPES} | CHATS,
     "mix": {
         "documents": "@dedup",
         "synthetic": "@synthesize",
