@@ -196,23 +196,58 @@ def first_fit(sizes: dict[int, int], room: int, opened: int = 64) -> list[list[i
 
 
 @dataclass(frozen=True)
-class Blend:
-    """Batches of conversations of which `share` of the examples are windows of text (replay against forgetting)."""
+class Echoes:
+    """Examples that say `span` ids twice, drawn by lot from a shard so that nothing but copying tells what comes next.
 
-    conversations: Conversations
-    text: Packed
-    share: float
+    A small model learns to look back (induction heads, Olsson et al. 2022) from 10^5 of such ids, from text only over
+    millions; answers from passages and arguments of calls are copied. The first saying bears no loss.
+    """
+
+    shard: TokenShard
+    context: int
+    seed: int
+    span: int = 24
+
+    def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
+        """Examples [step·size, (step+1)·size), as `examples` gives them."""
+        return self.examples(step * size, (step + 1) * size)
+
+    def examples(self, start: int, stop: int) -> dict[str, "torch.Tensor"]:
+        """{"ids": [B,T], "targets": [B,T]}: as many pairs as `context` holds, each opened by bos."""
+        import numpy as np
+
+        pairs = max(1, self.context // (2 * self.span + 1))
+        rows: list[Row] = []
+        for index in range(start, stop):
+            draw = np.random.Generator(np.random.Philox(key=[self.seed, index]))
+            said_PS = self.shard.ids[draw.integers(len(self.shard.ids), size=(pairs, self.span))]
+            said = [[*map(int, span)] for span in said_PS]
+            ids = [[BOS, *span, *span] for span in said]
+            rows.append(([*chain(*ids), BOS], [0, *[0] * self.span, *[1] * self.span] * pairs + [0]))
+        return pad_rows(rows)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Batches of which each further source has its `share` of the examples, and the first what they leave."""
+
+    first: Conversations
+    shares: "list[tuple[Packed | Echoes, float]]"
 
     def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
         """`size` examples, padded to the longest: {"ids": [B,T], "targets": [B,T]}, with "positions" if filled.
 
-        The share holds over all steps together: a batch of six has every third time one window, for 0.05.
+        A share holds over all steps together: a batch of six has every third time one example, for 0.05.
         """
         from torch import cat
         from torch.nn.functional import pad
 
-        start, stop = int(step * size * self.share + 1e-9), int((step + 1) * size * self.share + 1e-9)  # windows
-        spans = ((self.conversations, step * size - start, (step + 1) * size - stop), (self.text, start, stop))
+        ends = [[int(at * size * share + 1e-9) for at in (step, step + 1)] for _, share in self.shares]
+        start, stop = (at * size - sum(end[n] for end in ends) for n, at in enumerate((step, step + 1)))
+        spans = [
+            (self.first, start, stop),
+            *((source, *end) for (source, _), end in zip(self.shares, ends, strict=True)),
+        ]
         parts = [source.examples(first, last) for source, first, last in spans if first < last]
         width = max(part["ids"].shape[1] for part in parts)
 
@@ -220,7 +255,7 @@ class Blend:
             return cat([pad(part[name], (0, width - part[name].shape[1]), value=fill) for part in parts])
 
         batch = {"ids": joined("ids", 1), "targets": joined("targets", IGNORED)}
-        return batch | ({"positions": positions(batch["ids"])} if self.conversations.filled else {})
+        return batch | ({"positions": positions(batch["ids"])} if self.first.filled else {})
 
 
 def pad_rows(rows: list[Row], width: int = 0) -> dict[str, "torch.Tensor"]:

@@ -8,6 +8,7 @@ from pipelines._stage import StageParams, enter
 from pipelines._training import DialogueParams, Phase
 
 if TYPE_CHECKING:
+    from models.fit import Batch
     from models.lora import Weights
 
 Matrix = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -21,10 +22,18 @@ class Adapter(StageParams):
     targets: list[Matrix]  # last names of the matrices that have one
 
 
+class Echoing(StageParams):
+    """Random ids said twice, by which a model that has read little learns to copy (models/batches.py)."""
+
+    tokens: int  # the first of the phase, before any conversation
+    share: float  # of each batch afterwards
+
+
 class Params(DialogueParams):
     packing: Literal["separate", "none"]  # separate: conversations fill a row, none sees another; none: one a row
     adapter: Adapter
     replay: float  # share of each batch that is phase-2 text, against forgetting
+    echoes: Echoing
 
 
 def main(
@@ -32,28 +41,34 @@ def main(
 ) -> None:
     """student: the distilled model; dialogues: synthesize folder; tokens: for replay and validation."""
     from models import checkpoints, lora
-    from models.batches import Blend, Conversations, Packed, TokenShard
+    from models.batches import Blend, Conversations, Echoes, Packed, TokenShard
     from models.chat import conversation_rows
     from models.objectives import next_token
 
     rows, dropped = conversation_rows(
         dialogues / "dialogues.jsonl", student, context=params.context, limit=params.max_dropped
     )
-    packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
-    filled = params.context if params.packing == "separate" else 0
-    blend = Blend(Conversations(rows, params.seed, "sft", filled=filled), packed, params.replay)
+    shard, filled = TokenShard.open(tokens, "phase2"), params.context if params.packing == "separate" else 0
+    packed, echoes = (kind(shard, params.context, params.seed) for kind in (Packed, Echoes))
+    turns = Conversations(rows, params.seed, "sft", filled=filled)
+    blend = Blend(turns, [(packed, params.replay), (echoes, params.echoes.share)])
+    alone = params.echoes.tokens // params.batch_tokens  # steps
+
+    def batch_at(step: int, size: int) -> "Batch":
+        return echoes.batch(step, size) if step < alone else blend.batch(step - alone, size)
+
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
     model = checkpoints.load(student)
     facts: dict[str, Any] = {"conversations": len(rows), "dropped": dropped}
     if not params.adapter.rank:
-        return phase.train(model, next_token, blend.batch, **facts)
+        return phase.train(model, next_token, batch_at, **facts)
     config = lora.add(model, **params.adapter.model_dump(), seed=params.seed)
 
     def settle(weights: "Weights") -> "Weights":
         lora.save(weights, config, out / "adapter")
         return lora.merged(weights, config)
 
-    phase.train(model, next_token, blend.batch, settle=settle, **facts)
+    phase.train(model, next_token, batch_at, settle=settle, **facts)
 
 
 if __name__ == "__main__":

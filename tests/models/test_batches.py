@@ -107,7 +107,7 @@ def test_pairs_stay_together():
 
 def test_replay_fills_its_share_of_a_batch(packed):
     turns = Conversations([([5, 6, 7], [0, 1, 1])] * 4, 0, "sft")
-    batch = Blend(turns, packed, 0.25).batch(0, 8)
+    batch = Blend(turns, [(packed, 0.25)]).batch(0, 8)
     assert batch["ids"].shape == (8, 32)
     assert ((batch["targets"] != IGNORED).sum(-1) == 32).sum() == 2
 
@@ -115,7 +115,7 @@ def test_replay_fills_its_share_of_a_batch(packed):
 def test_replay_keeps_its_share_over_steps_where_one_batch_has_no_room_for_it(packed):
     turns = Conversations([([5, 6, 7], [0, 1, 1])] * 4, 0, "sft")
     whole = [
-        ((Blend(turns, packed, 0.05).batch(step, 6)["targets"] != IGNORED).sum(-1) == 32).sum() for step in range(40)
+        ((Blend(turns, [(packed, 0.05)]).batch(step, 6)["targets"] != IGNORED).sum(-1) == 32).sum() for step in range(40)
     ]
     assert set(map(int, whole)) == {0, 1} and sum(whole) == 40 * 6 * 0.05
 
@@ -166,5 +166,5 @@ def test_first_fit_never_overfills_and_wastes_little(talks):
 
 
 def test_replay_beside_filled_rows_has_positions_too(talks, packed):
-    batch = Blend(Conversations(talks, 0, "sft", filled=32), packed, 0.5).batch(0, 4)
+    batch = Blend(Conversations(talks, 0, "sft", filled=32), [(packed, 0.5)]).batch(0, 4)
     assert batch["positions"].shape == batch["ids"].shape == (4, 32)
