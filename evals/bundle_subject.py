@@ -24,3 +24,7 @@ class BundleSubject:
         room = self.context - len(self._model.chat_ids(messages))
         reply = self._model.chat(messages, max_tokens=max(1, min(room, max_tokens)))
         return reply.text, reply.finish_reason or "length"
+
+    def complete(self, ids: Sequence[int], max_tokens: int, stops: Sequence[str]) -> str:
+        """Greedy continuation of exact ids, up to the first stop string."""
+        return self._model.stream(ids, max_tokens=max_tokens, stop=stops).text

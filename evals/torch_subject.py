@@ -57,6 +57,22 @@ class TorchSubject:
         written = reply[0, len(ids) :].tolist()
         return self._tokenizer.decode(written), "stop" if written[-1] in self._stops else "length"
 
+    def complete(self, ids: Sequence[int], max_tokens: int, stops: Sequence[str]) -> str:
+        """Greedy continuation of exact ids, up to the first stop string."""
+        import torch
+
+        def stopped(row: Any, _: Any, **__: Any) -> Any:
+            text = self._tokenizer.decode(row[0, len(ids) :].tolist())
+            return torch.tensor([any(stop in text for stop in stops)], device=row.device)
+
+        prompt = torch.tensor([ids], device=self._model.device)
+        options: dict[str, Any] = {"do_sample": False, "eos_token_id": self._stops, "pad_token_id": self._stops[-1]}
+        options |= {"attention_mask": torch.ones_like(prompt), "stopping_criteria": [stopped]}
+        with torch.inference_mode():
+            written = self._model.generate(prompt, max_new_tokens=max_tokens, **options)[0, len(ids) :].tolist()
+        text = self._tokenizer.decode(written)
+        return text[: min((found for stop in stops if (found := text.find(stop)) >= 0), default=len(text))]
+
     def close(self) -> None:
         """Lets the weights go."""
         del self._model
