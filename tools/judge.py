@@ -44,12 +44,12 @@ def judged(model: Path, names: list[str], asked: argparse.Namespace) -> list[dic
         file = catalogue.local_file(entry, asked.data)
         how = {"shots": entry.shots if asked.shots is None else asked.shots, "seed": asked.seed}
         how["limit"] = entry.limit if asked.limit is None else asked.limit
-        mark, place = judge.fingerprint(model, entry, file, **how), asked.out / model.name / f"{name}.json"
+        mark, place = judge.fingerprint(model, name, file, **how), asked.out / model.name / f"{name}.json"
         record = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
         if record.get("fingerprint") != mark:
             subject = subject or open_subject(model)
             started = time.perf_counter()
-            record = judge.ask(subject, name, entry, file, **how) | {"fingerprint": mark}
+            record = judge.ask(subject, name, file, **how) | {"fingerprint": mark}
             write(place, record)
             print(f"{model.name} {name}: {record['value']:.3f} of {record['n']}, {time.perf_counter() - started:.1f} s")
         records.append(record)

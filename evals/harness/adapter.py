@@ -30,6 +30,10 @@ class SubjectLM(TemplateLM):
         """Ids of plain text after BOS, or without it if `add_special_tokens` is False."""
         return [self.subject.bos] * (add_special_tokens is not False) + self.subject.encode(string)
 
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> list[tuple[float, bool]]:
+        """Nats of every continuation after its context, and whether it is what greedy decoding would write."""
+        return super().loglikelihood(requests, disable_tqdm=True)
+
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[float]:
         """Nats of whole texts, in windows that overlap by one token, the first after BOS."""
         totals = []

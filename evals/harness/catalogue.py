@@ -4,8 +4,9 @@ import hashlib
 import json
 import logging
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,13 +44,14 @@ class Evaluation(BaseModel):
 
 
 class Drawn(NamedTuple):
-    """Tasks by name that hold the drawn questions only, of how many questions, and rows left out as no question."""
+    """Tasks by name that hold the drawn questions only, of how many, and rows left out by reason."""
 
     tasks: dict[str, Any]
     of: int
-    left_out: int
+    left_out: dict[str, int]
 
 
+@cache
 def catalogue() -> dict[str, Evaluation]:
     """All evaluations in the order in which the tables have them; ValueError names an entry that is wrong."""
     from ruamel.yaml import YAML
@@ -67,18 +69,18 @@ def local_file(evaluation: Evaluation, folder: Path | None) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None) if folder else None
 
 
-def draw(evaluation: Evaluation, file: Path | None, *, shots: int, limit: int, seed: int) -> Drawn:
-    """Loads the tasks, from the hub if there is no `file`, and draws `limit` questions of all (0: takes them all)."""
-    tasks, left_out = _load(evaluation, file, shots)
-    docs = {name: task.eval_docs for name, task in tasks.items()}
-    places = [(name, number) for name, rows in docs.items() for number in range(len(rows))]
+@cache
+def draw(name: str, file: Path | None, *, shots: int, limit: int, seed: int) -> Drawn:
+    """An evaluation's tasks, from the hub if there is no `file`, and `limit` questions drawn of all (0: all)."""
+    tasks, left_out = _load(catalogue()[name], file, shots)
+    docs = {task: made.eval_docs for task, made in tasks.items()}
+    places = [(task, number) for task, rows in docs.items() for number in range(len(rows))]
     drawn: dict[str, list[int]] = defaultdict(list)
-    for name, number in random.Random(seed).sample(places, min(limit or len(places), len(places))):
-        drawn[name].append(number)
-    for name, numbers in drawn.items():
-        tasks[name].set_fewshot_seed(seed)
-        _keep(tasks[name], docs[name].select(sorted(numbers)))
-    return Drawn({name: tasks[name] for name in tasks if name in drawn}, len(places), left_out)
+    for task, number in random.Random(seed).sample(places, min(limit or len(places), len(places))):
+        drawn[task].append(number)
+    for task, numbers in drawn.items():
+        _keep(tasks[task], docs[task].select(sorted(numbers)))
+    return Drawn({task: made for task, made in tasks.items() if task in drawn}, len(places), left_out)
 
 
 def template_hash(tasks: dict[str, Any]) -> str:
@@ -87,19 +89,26 @@ def template_hash(tasks: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(configs, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]
 
 
-def _load(evaluation: Evaluation, file: Path | None, shots: int) -> tuple[dict[str, Any], int]:
-    """All tasks of an evaluation by name, and the local rows left out."""
+@cache
+def _manager() -> Any:
+    """lm-eval's index of the folders that the catalogue names: of all its 14,000 tasks it would take 28 s."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     import lm_eval.tasks
 
     shipped = Path(lm_eval.tasks.__file__).parent
-    places = [str(shipped / name) for name in evaluation.folders] + [str(HERE / "tasks")]
-    manager = lm_eval.tasks.TaskManager(include_defaults=False, include_path=places)  # of all 14,000 tasks: 28 s
+    folders = sorted({folder for evaluation in catalogue().values() for folder in evaluation.folders})
+    places: list[str | Path] = [*(shipped / folder for folder in folders), HERE / "tasks"]
+    return lm_eval.tasks.TaskManager(include_defaults=False, include_path=places)
+
+
+def _load(evaluation: Evaluation, file: Path | None, shots: int) -> tuple[dict[str, Any], dict[str, int]]:
+    """All tasks of an evaluation by name, and the local rows left out."""
+    manager = _manager()
     if not file:
         tasks = manager.load(list(evaluation.tasks))["tasks"]
         for task in tasks.values():
             task.set_config("num_fewshot", shots)
-        return tasks, 0
+        return tasks, {}
     rows, left_out = _read(evaluation, file)
     if strange := [name for name in rows if name not in manager.task_index]:
         raise MaterialError(f"{file}: rows for {', '.join(strange)}, which lm-eval does not have; take them away")
@@ -123,22 +132,24 @@ def _local(splits: dict[str, list[Row]]) -> dict[str, Any]:
     return {"custom_dataset": lambda **_: data, "dataset_kwargs": None, **names}
 
 
-def _read(evaluation: Evaluation, file: Path) -> tuple[dict[str, dict[str, list[Row]]], int]:
-    """Per task its rows by part (test, pool), in the file's order, and how many rows are none of this benchmark."""
+def _read(evaluation: Evaluation, file: Path) -> tuple[dict[str, dict[str, list[Row]]], dict[str, int]]:
+    """Per task its rows by part (test, pool), in the file's order, and how many rows cannot be asked, by reason."""
     found: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    refused: list[str] = []
-    for line, row in enumerate(read_rows(file, file.name, max_record_bytes=LONGEST_ROW), start=1):
+    refused: Counter[str] = Counter()
+    for row in read_rows(file, file.name, max_record_bytes=LONGEST_ROW):
         try:
             split = row.get("split", evaluation.ask) if evaluation.ask else ""  # type: ignore[attr-defined]
             if part := {evaluation.pool: "pool", evaluation.ask: "test"}.get(split):
                 made = MAKERS[evaluation.rows](row)  # type: ignore[arg-type]
                 found[evaluation.by.format_map(row) if evaluation.by else evaluation.tasks[0]][part].append(made)  # type: ignore[arg-type]
         except (AttributeError, KeyError, ValueError) as error:
-            refused.append(f"line {line}: {error!r}")
+            refused[str(error) if isinstance(error, ValueError) else f"no {error}"] += 1
     rows = {name: dict(parts) for name, parts in sorted(found.items()) if parts["test"]}
     if not rows:
-        raise MaterialError(f"{file}: no question in it ({(refused or ['wrong split'])[0]}); mend it or take it away")
-    return rows, len(refused)
+        raise MaterialError(
+            f"{file}: no question in it ({next(iter(refused), 'wrong split')}); mend it or take it away"
+        )
+    return rows, dict(refused)
 
 
 def _text(value: object) -> object:

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from evals import metrics
-from evals.harness.catalogue import HERE, Evaluation, draw, template_hash
+from evals.harness.catalogue import HERE, catalogue, draw, template_hash
 from evals.subject import Subject, SubjectError
 
 Record = dict[str, Any]
 
 
-def ask(
-    subject: Subject, name: str, evaluation: Evaluation, file: Path | None, *, shots: int, limit: int, seed: int
-) -> Record:
+def ask(subject: Subject, name: str, file: Path | None, *, shots: int, limit: int, seed: int) -> Record:
     """The whole account of one evaluation: score with its interval, chance, marks, and what exactly was asked.
 
     marks: one "1" or "0" per drawn question, in an order that depends on the draw alone, so that subjects can be
@@ -27,7 +25,9 @@ def ask(
 
     from evals.harness.adapter import ChatLM, SubjectLM
 
-    drawn = draw(evaluation, file, shots=shots, limit=limit, seed=seed)
+    evaluation, drawn = catalogue()[name], draw(name, file, shots=shots, limit=limit, seed=seed)
+    for task in drawn.tasks.values():
+        task.set_fewshot_seed(seed)  # here, for the tasks are kept for the next subject
     asker = (ChatLM if evaluation.chat else SubjectLM)(subject, max_tokens=evaluation.max_tokens)
     found = evaluate(
         asker, {"tasks": drawn.tasks, "groups": {}, "group_map": {}}, bootstrap_iters=0,
@@ -48,16 +48,17 @@ def ask(
         "form": "chat" if evaluation.chat else "plain", "max_tokens": evaluation.max_tokens if written else None,
         "cut": asker.cut, "source": file.name if file else "hub", "lm_eval": version("lm-eval"),
         "tasks": {task: str(made.VERSION) for task, made in drawn.tasks.items()},
-        "template": template_hash(drawn.tasks), "questions": _digest(f"{row['doc_hash']}\n".encode() for row in rows),
+        "template": template_hash(drawn.tasks),
+        "questions": _digest((row["doc_hash"] + row["prompt_hash"]).encode() for row in rows),
         "marks": "".join("01"[mark] for mark in marks),
     }  # fmt: skip
 
 
-def fingerprint(model: Path, evaluation: Evaluation, file: Path | None, **how: int) -> str:
+def fingerprint(model: Path, name: str, file: Path | None, **how: int) -> str:
     """What stands for everything a record depends on: weights, questions, catalogue entry, settings and this code."""
     code = sorted([*HERE.glob("*.py"), *HERE.glob("tasks/*"), *HERE.parent.glob("*subject.py")])
     files = [*sorted(path for path in model.rglob("*") if path.is_file()), *([file] if file else []), *code]
-    about = json.dumps([evaluation.model_dump(), how, version("lm-eval")], sort_keys=True)
+    about = json.dumps([catalogue()[name].model_dump(), how, version("lm-eval")], sort_keys=True)
     return _digest([about.encode(), *(_file_digest(path) for path in files)])
 
 

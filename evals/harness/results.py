@@ -58,6 +58,7 @@ def facts(record: Record, overlap: dict[str, dict[str, Any]]) -> str:
         f"{record['shots']} examples, {record['form']}, template {record['template']}", chance,
         f"in the training text: {seen}",
     ]  # fmt: skip
+    parts += [f"{count} rows left out: {why}" for why, count in sorted(record["left_out"].items())]
     return "; ".join(parts) + "."
 
 

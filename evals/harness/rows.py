@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 Row = dict[str, Any]
 NLI_LABELS = ("entailment", "neutral", "contradiction")
 ENTITY_KINDS = ("PS", "LC", "OG", "DT", "TI", "QT")  # person, place, organization, date, time, quantity
+PUNKT_CHECKS = {"length_constraints:number_sentences", "change_case:capital_word_frequency"}
 _ENTITY = re.compile(r"<([^<>]+):(PS|LC|OG|DT|TI|QT)>")
 
 
@@ -38,6 +40,13 @@ def truthfulqa(row: Row) -> Row:
     return {"question": row["Question"], "mc1_targets": {"choices": choices, "labels": [1] + [0] * len(false)}}
 
 
+def ifeval(row: Row) -> Row:
+    """The row itself; ValueError if its check needs data that nltk would load from the network."""
+    if not PUNKT_CHECKS.isdisjoint(row["instruction_id_list"]) and not _has_punkt():
+        raise ValueError("nltk's punkt_tab is not here (python -m nltk.downloader punkt_tab)")
+    return row
+
+
 def entity_questions(rows: Any) -> Any:
     """KLUE-NER rows (a datasets.Dataset) as questions for the kind of their first entity; rows without one fall out."""
     return rows.filter(lambda row: bool(_ENTITY.search(row["sentence"]))).map(_entity_question)
@@ -46,6 +55,16 @@ def entity_questions(rows: Any) -> Any:
 def bias_questions(rows: Any) -> Any:
     """KoBBQ rows with choices as a list and the answer's place in it."""
     return rows.map(_bias_question)
+
+
+@cache
+def _has_punkt() -> bool:
+    import nltk
+
+    try:
+        return bool(nltk.data.find("tokenizers/punkt_tab"))
+    except LookupError:
+        return False
 
 
 def _entity_question(row: Row) -> Row:
@@ -60,5 +79,5 @@ def _bias_question(row: Row) -> Row:
 
 
 MAKERS: dict[str, Callable[[Row], Row]] = {
-    maker.__name__: maker for maker in (as_on_hub, klue_nli, klue_ner, mmlu, truthfulqa)
+    maker.__name__: maker for maker in (as_on_hub, klue_nli, klue_ner, mmlu, truthfulqa, ifeval)
 }
