@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import midm_mini
+import numpy as np
 from midm_mini.format import Message, MidmError
 
 
@@ -18,6 +19,17 @@ class BundleSubject:
         self.name, self.bos, self.context = path.name, self._model.bos, self._model.context
         self.encode = partial(self._model.tokenize, special=False)
         self.logits, self.close = self._model.logits, self._model.close
+        self._read: tuple[list[int], np.ndarray] = ([], np.empty((0, 0)))
+
+    def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray:
+        """float32 [N, V] before each token of `path` [N]; paths of one token share the reading of their prompt.
+
+        Read anew otherwise: steps along a cached prompt cost more here than they save (docs/decisions/harness.md).
+        """
+        ids = [*prompt, *path[:-1]]
+        if ids != self._read[0]:
+            self._read = ids, self._model.logits(ids)
+        return self._read[1][len(prompt) - 1 :]
 
     def generate(self, messages: Sequence[Message], max_tokens: int) -> tuple[str, str]:
         """As long a reply as there is room for; the runtime's own error if there is none at all."""

@@ -16,8 +16,9 @@ class Subject(Protocol):
     """A model under test: `bos` opens every sequence, of which it reads at most `context` tokens.
 
     `encode`: ids of plain text, without BOS, nothing in it read as a control token. `logits`: float32 [T, V], row t for
-    the token after ids[t]. `generate`: the greedy reply to a chat, and "stop" or "length". `complete`: what greedily
-    follows `ids`, up to the end of text or the first of `stops`, which is left out. `close`: frees the memory.
+    the token after ids[t]. `follow`: the rows before each token of `path` after `prompt`, [len(path), V]; the same
+    prompt given again is not read again. `generate`: the greedy reply to a chat, and "stop" or "length". `complete`:
+    what greedily follows `ids`, up to the first of `stops`, which is left out. `close`: frees the memory.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Subject(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
     def logits(self, ids: Sequence[int]) -> np.ndarray: ...
+    def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray: ...
     def generate(self, messages: Sequence[Message], max_tokens: int) -> tuple[str, str]: ...
     def complete(self, ids: Sequence[int], max_tokens: int, stops: Sequence[str]) -> str: ...
     def close(self) -> None: ...

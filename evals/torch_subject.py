@@ -27,6 +27,7 @@ class TorchSubject:
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self.context = int(model.config.max_position_embeddings)
+        self._prompt: tuple[list[int], Any, Any] = ([], None, None)  # the last one followed: ids, cache, its last row
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text: no BOS, and nothing in it is read as a control token."""
@@ -40,6 +41,21 @@ class TorchSubject:
         with torch.inference_mode():
             row = torch.tensor([ids], device=self._model.device)
             return self._model(row, use_cache=False).logits[0].cpu().numpy()
+
+    def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray:
+        """float32 [N, V] logits before each token of `path` [N] after `prompt`, read once for several paths."""
+        import torch
+
+        with torch.inference_mode():
+            if self._prompt[0] != [*prompt]:
+                read = self._model(torch.tensor([prompt], device=self._model.device), use_cache=True, logits_to_keep=1)
+                self._prompt = [*prompt], read.past_key_values, read.logits[0]
+            _, cache, rows = self._prompt
+            if len(path) > 1:
+                taken = torch.tensor([path[:-1]], device=self._model.device)
+                rows = torch.cat([rows, self._model(taken, past_key_values=cache, use_cache=True).logits[0]])
+                cache.crop(1 - len(path))  # forgets the path
+            return rows.cpu().numpy()
 
     def generate(self, messages: Sequence[Message], max_tokens: int) -> tuple[str, str]:
         """Greedy reply to a chat and "stop" or "length"."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
@@ -20,7 +19,6 @@ class SubjectLM(TemplateLM):
     def __init__(self, subject: Subject, *, max_tokens: int) -> None:
         super().__init__()
         self.subject, self.max_tokens, self.cut = subject, max_tokens, 0
-        self._read: tuple[list[int], np.ndarray] = ([], np.empty((0, 0)))
 
     @property
     def eot_token_id(self) -> int:
@@ -61,12 +59,12 @@ class SubjectLM(TemplateLM):
         return [self._score(prompt, answer) for _, prompt, answer in requests]
 
     def _score(self, prompt: list[int], answer: list[int]) -> tuple[float, bool]:
-        """Nats of the answer's tokens, and whether each is the likeliest one. Answers of one token share a reading."""
-        inputs = self._kept([*prompt, *answer], self.subject.context + 1)[:-1]
-        if inputs != self._read[0]:
-            self._read = inputs, self.subject.logits(inputs)
-        rows = self._read[1][-len(answer) :]
-        return continuation(rows, answer), bool((rows.argmax(axis=-1) == answer).all())
+        """Nats of the answer's tokens (of what the context holds of them), and whether each is the likeliest one."""
+        ids = self._kept([*prompt, *answer], self.subject.context + 1)
+        start = max(1, len(ids) - len(answer))
+        told = ids[start:]
+        rows = self.subject.follow(ids[:start], told)
+        return continuation(rows, told), bool((rows.argmax(axis=-1) == told).all())
 
     def _kept(self, ids: list[int], most: int) -> list[int]:
         self.cut += len(ids) > most
