@@ -9,6 +9,8 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from evals.metrics import continuation
 from evals.subject import Subject
 
+TURNS = 64  # tokens that a chat has around its one content, at most
+
 
 class SubjectLM(TemplateLM):
     """A subject as lm-eval sees a model; every sequence opens with BOS, what is too long is cut on the left.
@@ -76,4 +78,7 @@ class ChatLM(SubjectLM):
 
     def _continue(self, prompt: str, options: dict[str, Any]) -> str:
         wanted = min(options.get("max_gen_toks", 256), self.max_tokens, self.subject.context // 2)
+        room, length = self.subject.context - wanted - TURNS, len(self.subject.encode(prompt))
+        if length > room:
+            self.cut, prompt = self.cut + 1, prompt[-max(1, len(prompt) * room // length) :]
         return self.subject.generate([{"role": "user", "content": prompt}], wanted)[0]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -61,6 +62,15 @@ def catalogue() -> dict[str, Evaluation]:
         return {name: Evaluation(**entry) for name, entry in entries.items()}
     except ValidationError as error:
         raise ValueError(f"evals/harness/catalogue.yaml: {' '.join(str(error).split())}") from None
+
+
+def names_of(asked: Sequence[str], *, folder: Path | None) -> list[str]:
+    """The evaluations meant: those named, else all that have a file in the folder (all without one, from the hub)."""
+    known = catalogue()
+    if unknown := [name for name in asked if name not in known]:
+        raise ValueError(f"no evaluation {', '.join(unknown)}; there are: {', '.join(known)}")
+    able = [name for name, entry in known.items() if not folder or local_file(entry, folder)]
+    return list(asked) or [name for name in able if not known[name].programs]
 
 
 def local_file(evaluation: Evaluation, folder: Path | None) -> Path | None:
@@ -143,7 +153,7 @@ def _read(evaluation: Evaluation, file: Path) -> tuple[dict[str, dict[str, list[
                 made = MAKERS[evaluation.rows](row)  # type: ignore[arg-type]
                 found[evaluation.by.format_map(row) if evaluation.by else evaluation.tasks[0]][part].append(made)  # type: ignore[arg-type]
         except (AttributeError, KeyError, ValueError) as error:
-            refused[str(error) if isinstance(error, ValueError) else f"no {error}"] += 1
+            refused[str(error) if isinstance(error, ValueError) else f"lacks {error}"] += 1
     rows = {name: dict(parts) for name, parts in sorted(found.items()) if parts["test"]}
     if not rows:
         raise MaterialError(
@@ -152,16 +162,5 @@ def _read(evaluation: Evaluation, file: Path) -> tuple[dict[str, dict[str, list[
     return rows, dict(refused)
 
 
-def _text(value: object) -> object:
-    return value if isinstance(value, str | list | int | None) else str(value)
-
-
-def names_of(asked: Sequence[str], *, folder: Path | None) -> list[str]:
-    """The evaluations meant: those named, else all that have a file in the folder (all without one, from the hub)."""
-    known = catalogue()
-    if unknown := [name for name in asked if name not in known]:
-        raise ValueError(f"no evaluation {', '.join(unknown)}; there are: {', '.join(known)}")
-    default = [
-        name for name, entry in known.items() if not entry.programs and (not folder or local_file(entry, folder))
-    ]
-    return list(asked) or default
+def _text(value: object) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))  # a partial has no source, but a place in memory

@@ -28,6 +28,9 @@ class ByteSubject:
         self.calls.append(list(ids))
         return self.rule(ids)
 
+    def follow(self, prompt, path):
+        return self.logits([*prompt, *path[:-1]])[len(prompt) - 1 :]
+
     def generate(self, messages, max_tokens):
         return messages[-1]["content"][:max_tokens], "stop"
 

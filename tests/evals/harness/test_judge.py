@@ -192,8 +192,13 @@ def test_a_prompt_too_long_is_cut_on_the_left_and_counted(fakes):
     assert lm.cut == 1 and np.isclose(score, -2 * np.log(fakes.V)) and np.isclose(same, score)
 
 
+def test_an_instruction_too_long_for_the_context_loses_its_beginning_and_is_counted(fakes):
+    lm = ChatLM(fakes.Subject(fakes.uniform, context=128), max_tokens=99)
+    assert lm._continue("a" * 500 + "b", {"max_gen_toks": 999}) == "b" and lm.cut == 1
+
+
 def test_instructions_are_put_as_a_chat(fakes):
     from lm_eval.api.instance import Instance
 
     request = Instance("generate_until", {}, ("쉼표 없이 쓰세요", {"until": [], "max_gen_toks": 4}), 0)
-    assert ChatLM(fakes.Subject(fakes.uniform, context=64), max_tokens=99).generate_until([request]) == ["쉼표 없"]
+    assert ChatLM(fakes.Subject(fakes.uniform, context=256), max_tokens=99).generate_until([request]) == ["쉼표 없"]
