@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("--mix", type=Path, default=Path("reports/mix.json"), help="the account of contamination")
     asked = parser.parse_args()
     os.environ |= {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}  # before anything heavy is imported
+    if len({model.name for model in asked.models}) < len(asked.models):
+        parser.error("two of the models have the same folder name, under which results are kept; rename one")
     names = catalogue.names_of(asked.tasks, folder=asked.data)
     records = [record for model in asked.models for record in judged(model, names, asked)]
     mix = json.loads(asked.mix.read_text(encoding="utf-8")) if asked.mix.is_file() else {}

@@ -29,10 +29,7 @@ def ask(subject: Subject, name: str, file: Path | None, *, shots: int, limit: in
     for task in drawn.tasks.values():
         task.set_fewshot_seed(seed)  # here, for the tasks are kept for the next subject
     asker = (ChatLM if evaluation.chat else SubjectLM)(subject, max_tokens=evaluation.max_tokens)
-    found = evaluate(
-        asker, {"tasks": drawn.tasks, "groups": {}, "group_map": {}}, bootstrap_iters=0,
-        confirm_run_unsafe_code=True,
-    )  # fmt: skip
+    found = evaluate(asker, {"tasks": drawn.tasks, "groups": {}, "group_map": {}}, bootstrap_iters=0)
     metric, _, chosen = evaluation.score.partition("/")
     rows = [row for task in drawn.tasks for row in found["samples"][task] if row["filter"] == (chosen or row["filter"])]
     marks = [_mark(row[metric], f"{name}: {metric}") for row in rows]
