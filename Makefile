@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=  # uv compiles nothing: sixty processes would 
 export TOKENIZERS_PARALLELISM := false
 LOOPBACK := localhost:$(PORT),127.0.0.1:$(PORT)
 
-.PHONY: help env repro test check ui chat serve wheels plan preview doctor bench
+.PHONY: help env repro test check ui chat serve wheels plan preview doctor bench eval
 .DEFAULT_GOAL := help
 
 help:    ## this list
@@ -65,3 +65,7 @@ bench: env ## load, first token, reading, writing, memory of every artifact on t
 	@mkdir -p logs/bench
 	@for it in artifacts/export/*/; do midm-mini bench $$it --json logs/bench/$$(basename $$it).json; done
 	@python -m tools.which
+
+eval: env ## public benchmarks put to models   (MODEL="artifacts/dpo …" TASKS="klue_nli …" EVAL_DATA=folder LIMIT=100 SHOTS=0)
+	@python -m tools.judge --models $(or $(MODEL),artifacts/extend artifacts/dpo $(wildcard artifacts/export/*)) --tasks $(TASKS) \
+		$(if $(EVAL_DATA),--data $(EVAL_DATA)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SHOTS),--shots $(SHOTS))

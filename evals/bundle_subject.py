@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import midm_mini
+import numpy as np
 from midm_mini.format import Message, MidmError
 
 from evals.subject import Tools
@@ -20,15 +21,29 @@ class BundleSubject:
         self.name, self.bos, self.context = path.name, self._model.bos, self._model.context
         self.encode = partial(self._model.tokenize, special=False)
         self.chat_ids, self.logits, self.close = self._model.chat_ids, self._model.logits, self._model.close
+        self._read: tuple[list[int], np.ndarray] = ([], np.empty((0, 0)))
 
-    def complete(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]:
+    def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray:
+        """float32 [N, V] before each token of `path` [N]; paths of one token share the reading of their prompt.
+
+        Read anew otherwise: steps along a cached prompt cost more here than they save (docs/decisions/harness.md).
+        """
+        ids = [*prompt, *path[:-1]]
+        if ids != self._read[0]:
+            self._read = ids, self._model.logits(ids)
+        return self._read[1][len(prompt) - 1 :]
+
+    def complete(
+        self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = ()
+    ) -> list[tuple[str, str]]:
         """As long a text after each as there is room for; the runtime's own error if there is none at all.
 
         In the prompts' order: neighbours that begin alike (the same tools, the same shots) are read once.
         """
         written = []
         for ids in prompts:
-            reply = self._model.stream(ids, max_tokens=max(1, min(self.context - len(ids), max_tokens)))
+            room = max(1, min(self.context - len(ids), max_tokens))
+            reply = self._model.stream(ids, max_tokens=room, stop=stops)
             written.append((reply.text, reply.finish_reason or "length"))
         return written
 

@@ -35,6 +35,7 @@ class TorchSubject:
         self.context = int(json.loads((path / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"])
         if not memory:
             self._model  # noqa: B018  opened now
+        self._prompt: tuple[list[int], Any, Any] = ([], None, None)  # the last one followed: ids, cache, its last row
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text: no BOS, and nothing in it is read as a control token."""
@@ -45,11 +46,28 @@ class TorchSubject:
         """float32 [T, V] next-token logits at every position of `ids` [T]."""
         return self._memory.recall(list(ids), lambda: {"logits": self._logits(ids)})["logits"]
 
+    def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray:
+        """float32 [N, V] logits before each token of `path` [N] after `prompt`, read once for several paths."""
+        import torch
+
+        with torch.inference_mode():
+            if self._prompt[0] != [*prompt]:
+                read = self._model(torch.tensor([prompt], device=self._model.device), use_cache=True, logits_to_keep=1)
+                self._prompt = [*prompt], read.past_key_values, read.logits[0]
+            _, cache, rows = self._prompt
+            if len(path) > 1:
+                taken = torch.tensor([path[:-1]], device=self._model.device)
+                rows = torch.cat([rows, self._model(taken, past_key_values=cache, use_cache=True).logits[0]])
+                cache.crop(1 - len(path))  # forgets the path
+            return rows.cpu().numpy()
+
     def chat_ids(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
         """Ids of the rendered chat, exactly as the runtime encodes it."""
         return ids_of_chat(messages, tools, encode_control=self._encode_control, encode_text=self.encode)
 
-    def complete(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]:
+    def complete(
+        self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = ()
+    ) -> list[tuple[str, str]]:
         """As long a text after each as there is room for; SubjectError if there is none. Equal lengths go together."""
         room = {n: min(max_tokens, self.context - len(ids)) for n, ids in enumerate(prompts)}
         written: dict[int, tuple[str, str]] = {}
@@ -59,7 +77,7 @@ class TorchSubject:
                 if limit < 1:
                     long = f"a prompt of {len(prompts[batch[0]])} tokens leaves no room in {self.context}"
                     raise SubjectError(f"{self.name}: {long}; shorten it")
-                written |= zip(batch, self._written([prompts[n] for n in batch], limit), strict=True)
+                written |= zip(batch, self._written([prompts[n] for n in batch], limit, stops), strict=True)
         return [written[n] for n in range(len(prompts))]
 
     def generate(self, messages: Sequence[Message], max_tokens: int, tools: Tools = ()) -> tuple[str, str]:
@@ -89,17 +107,26 @@ class TorchSubject:
         self._tokenizer.encode_special_tokens = False
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
-    def _written(self, prompts: Sequence[list[int]], limit: int) -> list[tuple[str, str]]:
+    def _written(self, prompts: Sequence[list[int]], limit: int, stops: Sequence[str]) -> list[tuple[str, str]]:
         import torch
 
         width, place = max(map(len, prompts)), self._model.device
         ids = torch.tensor([[self.bos] * (width - len(row)) + row for row in prompts], device=place)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=place)
         options: dict[str, Any] = {"do_sample": False, "eos_token_id": self._stops, "pad_token_id": self._stops[-1]}
+
+        def stopped(rows: Any, _: Any, **__: Any) -> Any:
+            ended = [self._ended(row, stops)[1] == "stop" for row in rows[:, width:].tolist()]
+            return torch.tensor(ended, device=place)
+
+        options |= {"stopping_criteria": [stopped]} if stops else {}
         with torch.inference_mode():
             whole = self._model.generate(ids, attention_mask=mask, max_new_tokens=limit, **options)
-        return [self._ended(row) for row in whole[:, width:].tolist()]
+        return [self._ended(row, stops) for row in whole[:, width:].tolist()]
 
-    def _ended(self, ids: list[int]) -> tuple[str, str]:
+    def _ended(self, ids: list[int], stops: Sequence[str]) -> tuple[str, str]:
+        """The text before the first stop token or string, and whether there was one."""
         end = next((n for n, token in enumerate(ids) if token in self._stops), None)
-        return self._tokenizer.decode(ids[:end]), "length" if end is None else "stop"
+        text = self._tokenizer.decode(ids[:end])
+        cut = min((found for stop in stops if (found := text.find(stop)) >= 0), default=None)
+        return text[:cut], "length" if cut is None and end is None else "stop"

@@ -32,8 +32,11 @@ class ByteSubject:
     def chat_ids(self, messages, tools=()):
         return [BOS, *render_chat(messages, tools).encode()]
 
-    def complete(self, prompts, max_tokens):
+    def complete(self, prompts, max_tokens, stops=()):
         return [self.reply(bytes(ids[1:]).decode(), max_tokens) for ids in prompts]
+
+    def follow(self, prompt, path):
+        return self.logits([*prompt, *path[:-1]])[len(prompt) - 1 :]
 
     def generate(self, messages, max_tokens, tools=()):
         return messages[-1]["content"][:max_tokens], "stop"

@@ -114,9 +114,8 @@ def test_replay_fills_its_share_of_a_batch(packed):
 
 def test_replay_keeps_its_share_over_steps_where_one_batch_has_no_room_for_it(packed):
     turns = Conversations([([5, 6, 7], [0, 1, 1])] * 4, 0, "sft")
-    whole = [
-        ((Blend(turns, [(packed, 0.05)]).batch(step, 6)["targets"] != IGNORED).sum(-1) == 32).sum() for step in range(40)
-    ]
+    blend = Blend(turns, [(packed, 0.05)])
+    whole = [((blend.batch(step, 6)["targets"] != IGNORED).sum(-1) == 32).sum() for step in range(40)]
     assert set(map(int, whole)) == {0, 1} and sum(whole) == 40 * 6 * 0.05
 
 
