@@ -231,11 +231,11 @@ class Echoes:
 class Blend:
     """Batches of which each further source has its `share` of the examples, and the first what they leave."""
 
-    first: Conversations
+    first: "Conversations | Packed"
     shares: "list[tuple[Packed | Echoes, float]]"
 
     def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
-        """`size` examples, padded to the longest: {"ids": [B,T], "targets": [B,T]}, with "positions" if filled.
+        """`size` examples, padded to the longest: {"ids": [B,T], "targets": [B,T]}, "positions" if any has them.
 
         A share holds over all steps together: a batch of six has every third time one example, for 0.05.
         """
@@ -255,7 +255,8 @@ class Blend:
             return cat([pad(part[name], (0, width - part[name].shape[1]), value=fill) for part in parts])
 
         batch = {"ids": joined("ids", 1), "targets": joined("targets", IGNORED)}
-        return batch | ({"positions": positions(batch["ids"])} if self.first.filled else {})
+        apart = any("positions" in part for part in parts)
+        return batch | ({"positions": positions(batch["ids"])} if apart else {})
 
 
 def pad_rows(rows: list[Row], width: int = 0) -> dict[str, "torch.Tensor"]:

@@ -13,7 +13,8 @@ from pipelines._stage import StageParams
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-    from models.fit import BatchAt, Objective
+    from models.batches import Conversations, Echoes, Packed, TokenShard
+    from models.fit import Batch, BatchAt, Objective
     from models.lora import Weights
 
 
@@ -34,9 +35,17 @@ class TrainingParams(StageParams):
     seed: int  # order of examples
 
 
+class Echoing(StageParams):
+    """Random ids said twice, by which a model that reads little learns to copy (models/batches.py)."""
+
+    tokens: int  # the first of the phase, before all else
+    share: float  # of each batch afterwards
+
+
 class TextParams(TrainingParams):
     """The numbers of a phase that learns text."""
 
+    echoes: Echoing
     packing: Literal["joined", "separate"]  # separate: no attention from a document into another, positions begin again
     z_loss: float  # weight of logsumexp², which keeps logits from drifting (PaLM, section 5)
 
@@ -67,8 +76,26 @@ class Phase:
 
         params = self.params
         assert isinstance(params, TextParams)
-        packed = Packed(TokenShard.open(tokens, phase), params.context, params.seed, params.packing)
-        self.train(model, partial(next_token, z_loss=params.z_loss), packed.batch, **facts)
+        shard = TokenShard.open(tokens, phase)
+        packed = Packed(shard, params.context, params.seed, params.packing)
+        batch_at = self.echoed(packed, [], shard, params.echoes)
+        self.train(model, partial(next_token, z_loss=params.z_loss), batch_at, **facts)
+
+    def echoed(
+        self, first: "Conversations | Packed", shares: "list[tuple[Packed | Echoes, float]]", shard: "TokenShard",
+        echoing: Echoing,
+    ) -> "BatchAt":  # fmt: skip
+        """Batches of `first` and of what has `shares` beside it, after and beside echoes of a shard's ids."""
+        from models.batches import Blend, Echoes
+
+        echoes = Echoes(shard, self.params.context, self.params.seed)
+        blend = Blend(first, [*shares, (echoes, echoing.share)])
+        alone = echoing.tokens // self.params.batch_tokens  # steps
+
+        def batch_at(step: int, size: int) -> "Batch":
+            return echoes.batch(step, size) if step < alone else blend.batch(step - alone, size)
+
+        return batch_at
 
     def train(
         self, model: "LlamaForCausalLM", objective: "Objective", batch_at: "BatchAt", *,

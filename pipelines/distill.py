@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines._journal import Journal
 from pipelines._stage import enter
-from pipelines._training import Phase, TrainingParams
+from pipelines._training import Echoing, Phase, TrainingParams
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 class Params(TrainingParams):
+    echoes: Echoing  # online
     logits: Literal["online", "cached"]  # of the teacher: at each step, or drawn once and read by every student
     draws: int  # cached: of each position's distribution, at most 64
     divergence: Literal["forward_kl", "reverse_kl", "jsd"]
@@ -33,7 +34,8 @@ def main(
     from models.distillation import Distillation
 
     model, base = checkpoints.load(student), checkpoints.load(teacher)
-    packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
+    shard = TokenShard.open(tokens, "phase2")
+    packed = Packed(shard, params.context, params.seed)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
     if params.logits == "cached":
         origin, root = {"teacher": teacher, "tokens": tokens}, scratch.parent.parent / "teacher"
@@ -42,7 +44,8 @@ def main(
         numbers = params.model_dump(include={"divergence", "temperature", "ce_weight", "layers_weight"})
         if params.layers_weight:
             numbers["channels"] = json.loads((student / "mapping.json").read_text(encoding="utf-8"))[0]["hidden"]
-        objective, batch_at, facts = Distillation(base, model, **numbers), packed.batch, {}
+        objective, facts = Distillation(base, model, **numbers), {}
+        batch_at = phase.echoed(packed, [], shard, params.echoes)
     phase.train(model, objective, batch_at, **facts)
 
 
@@ -54,9 +57,9 @@ def _cached(
     from models import teacher_cache
     from models.distillation import CachedDistillation
 
-    if params.divergence != "forward_kl" or params.layers_weight:
-        asked = f"distill.divergence = {params.divergence}, distill.layers_weight = {params.layers_weight}"
-        raise ValueError(f"{asked}: cached draws give forward_kl and no layers; ask for distill.logits = online")
+    if params.divergence != "forward_kl" or params.layers_weight or any(params.echoes.model_dump().values()):
+        asked = params.model_dump_json(include={"divergence", "layers_weight", "echoes"})
+        raise ValueError(f"{asked}: cached draws give forward_kl, no layers and no echoes; ask for logits = online")
     objective = CachedDistillation(base, model, temperature=params.temperature, ce_weight=params.ce_weight)
     origin = teacher_cache.provenance(teacher, tokens, packed, draws=params.draws, temperature=params.temperature)
     folder, windows = teacher_cache.place(root, origin), -(-max(params.tokens, params.batch_tokens) // params.context)

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
-from pipelines._training import DialogueParams, Phase
+from pipelines._training import DialogueParams, Echoing, Phase
 
 if TYPE_CHECKING:
-    from models.fit import Batch
     from models.lora import Weights
 
 Matrix = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -20,13 +19,6 @@ class Adapter(StageParams):
     rank: int  # 0: no adapters, all weights learn
     alpha: int  # the difference counts alpha / rank times
     targets: list[Matrix]  # last names of the matrices that have one
-
-
-class Echoing(StageParams):
-    """Random ids said twice, by which a model that has read little learns to copy (models/batches.py)."""
-
-    tokens: int  # the first of the phase, before any conversation
-    share: float  # of each batch afterwards
 
 
 class Params(DialogueParams):
@@ -41,7 +33,7 @@ def main(
 ) -> None:
     """student: the distilled model; dialogues: synthesize folder; tokens: for replay and validation."""
     from models import checkpoints, lora
-    from models.batches import Blend, Conversations, Echoes, Packed, TokenShard
+    from models.batches import Conversations, Packed, TokenShard
     from models.chat import conversation_rows
     from models.objectives import next_token
 
@@ -49,15 +41,10 @@ def main(
         dialogues / "dialogues.jsonl", student, context=params.context, limit=params.max_dropped
     )
     shard, filled = TokenShard.open(tokens, "phase2"), params.context if params.packing == "separate" else 0
-    packed, echoes = (kind(shard, params.context, params.seed) for kind in (Packed, Echoes))
     turns = Conversations(rows, params.seed, "sft", filled=filled)
-    blend = Blend(turns, [(packed, params.replay), (echoes, params.echoes.share)])
-    alone = params.echoes.tokens // params.batch_tokens  # steps
-
-    def batch_at(step: int, size: int) -> "Batch":
-        return echoes.batch(step, size) if step < alone else blend.batch(step - alone, size)
-
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
+    text = Packed(shard, params.context, params.seed)
+    batch_at = phase.echoed(turns, [(text, params.replay)], shard, params.echoes)
     model = checkpoints.load(student)
     facts: dict[str, Any] = {"conversations": len(rows), "dropped": dropped}
     if not params.adapter.rank:
