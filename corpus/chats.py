@@ -22,7 +22,7 @@ class Given(BaseModel):
     """The user's own chat files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    folder: str  # that dvc.yaml hands over as --chats
+    folder: str  # that dvc.yaml hands over as --chat-files
     files: list[str]  # names or glob patterns in it; adapters among them are passed over
     reasoning: Literal["keep", "drop"]  # of <think>…</think>, and of "풀이:" or "Solution:" before the answer
     max_bad: float  # share of a file's rows that may be quarantined

@@ -18,7 +18,7 @@ KINDS = {  # of trials with tools
     "tool-lookup": ("lookup",),
 }  # fmt: skip
 NONE = "none"  # of the tools listed
-OTHERS = (0, 0, 1, 1, 1, 2)  # how many tools are listed beside the one needed, by lot: a list is costly to read
+OTHERS = (0, 0, 0, 1, 1, 2)  # how many tools are listed beside the one needed, by lot: a list is costly to read
 FOLLOW_UP = {"ko": ("그럼 {s:은}요?", "{s:은}?"), "en": ("And {s}?", "What about {s}?")}
 
 
