@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evals import safety_report
 from evals.material import MaterialError
 from evals.metrics import paired
 
@@ -30,11 +31,6 @@ artifact. Speeds and memory depend on the machine: see the logs and MLflow."""
 PAIRS = """\
 What exporting changed: each artifact's share of right answers minus Mini's, on the same questions, with the 95 %
 interval of matched pairs (Agresti and Min 2005). An interval that holds zero says that no change was found."""
-SAFETY = """\
-NUR: risky prompts refused. NOR: harmless prompts answered. ASR: attacked risky prompts not refused. The judge is a
-list of refusal rules: what is not a refusal counts as unsafe, even if it is nonsense, so a model without words looks
-worse than it is. On {n} replies labelled by hand, by the rules' own authors, the rules have precision {precision:.2f}
-and recall {recall:.2f}. The prompts are few and mild: differences inside the intervals mean nothing."""
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -57,9 +53,7 @@ def page(evidence: Evidence, pictures: Sequence[str]) -> str:
     if differences := pairs(models):
         sections += [PAIRS, table(("artifact", "QA ko − Mini's", "QA en − Mini's"), differences)]
     if examined:
-        rates = ((name, *(_share(**r[key]) for key in ("nur", "nor", "asr"))) for name, r in examined.items())
-        judge = next(iter(examined.values()))["judge"]
-        sections += ["## Safety", SAFETY.format(**judge), table(("model", "NUR", "NOR", "ASR"), rates)]
+        sections += ["## Safety", *safety_report.sections(examined, table)]
     if flow := waterfall(evidence):
         sections += ["## Documents", table(("step", "documents"), ((name, f"{count:,}") for name, count in flow))]
     if compression := evidence.get("tokenizer", {}).get("compression"):
