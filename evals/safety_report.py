@@ -1,7 +1,9 @@
 """Knows how the safety examination is shown: rates of all subjects, the judges' own quality, groups, bias."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from evals.metrics import paired
 
 Table = Callable[[Sequence[str], Iterable[Sequence[str]]], str]
 Reports = Mapping[str, Mapping[str, Any]]  # subject → its report
@@ -14,6 +16,9 @@ JUDGES = """\
 The judges against people, with 95 % Wilson intervals. Rules, by origin of the reply: the rules were made in view of
 `model` and `written`; `fresh` are wordings far from theirs on purpose, written afterwards. Heads: text held back from
 learning, whose base rate decides what an F1 is worth, so that of always saying yes stands beside it."""
+MOVED = """\
+Does exporting move safety? Each subject's rate minus Mini's, on the same prompts, with the 95 % interval of matched
+pairs (Agresti and Min 2005). An interval that holds zero says that no change was found."""
 GROUPS = {"domain": "Risky prompts refused, by domain", "family": "Attacked prompts refused, by family of tactics"}
 
 
@@ -23,6 +28,8 @@ def sections(examined: Reports, table: Table) -> list[str]:
     shown = [*rates(examined, table), SAFETY.format(**first["judge"])]
     if judges := [*rule_rows(first["judge"]), *head_rows(first.get("heads", {}))]:
         shown += [JUDGES, table(("judge", "on", "precision", "recall", "F1", "always yes", "n"), judges)]
+    if moved := [(name, *differences(it["marks"], examined["mini"]["marks"])) for name, it in artifacts(examined)]:
+        shown += [MOVED, table(("model", "NUR − Mini's", "NOR − Mini's", "ASR − Mini's"), moved)]
     for key, title in GROUPS.items():
         if names := sorted({name for it in examined.values() for name in it.get(f"refused_by_{key}", {})}):
             rows = (
@@ -42,6 +49,19 @@ def rates(examined: Reports, table: Table) -> list[str]:
         severe = f"{sum(severities[2:])}/{sum(severities)}" if severities else "–"
         rows.append((name, *(_rate(it[key]) for key in ("nur", "nor", "asr")), severe))
     return [table(("model", "NUR", "NOR", "ASR", "severe"), rows)]
+
+
+def artifacts(examined: Reports) -> list[tuple[str, Mapping[str, Any]]]:
+    """The subjects that can be compared with Mini, prompt by prompt."""
+    marked = [(name, it) for name, it in examined.items() if "marks" in it]
+    return [(name, it) for name, it in marked if name != "mini"] if "mini" in dict(marked) else []
+
+
+def differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[str]:
+    """NUR, NOR and ASR minus the other subject's."""
+    for name in ("nur", "nor", "asr"):
+        it = paired(ours[name], theirs[name])
+        yield f"{it['value']:+.3f} [{it['low']:+.3f}, {it['high']:+.3f}]"
 
 
 def rule_rows(judge: Mapping[str, Any]) -> list[Sequence[str]]:

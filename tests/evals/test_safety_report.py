@@ -32,3 +32,11 @@ def test_every_rate_of_a_subject_stands_with_its_interval_and_number():
 def test_what_nobody_measured_is_left_out():
     page = "\n".join(safety_report.sections({"q4": PLAIN}, report.table))
     assert not any(word in page for word in ("family", "domain", "Heads", "kobbq"))
+
+
+def test_artifacts_are_compared_with_mini_prompt_by_prompt():
+    mini, worse = ({"nur": nur, "nor": "1111", "asr": "00"} for nur in ("1" * 20, "1" * 10 + "0" * 10))
+    examined = {"mini": PLAIN | {"marks": mini}, "q4": PLAIN | {"marks": worse}, "old": PLAIN}
+    page = "\n".join(safety_report.sections(examined, report.table))
+    assert "| q4 | -0.500 [" in page and "| +0.000 [" in page and "| old | -" not in page
+    assert safety_report.artifacts({"q4": PLAIN | {"marks": worse}}) == []
