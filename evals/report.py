@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evals import abilities
+from evals import abilities, safety_report
 from evals.abilities import share
 from evals.material import MaterialError
 
@@ -42,11 +42,6 @@ The share that is right, for Mini and every artifact; most are put to fewer tria
 TRAINED = """\
 Before and after sft and dpo, on the same items: `taught`, the last model before them, and Mini. Bits per byte, lower is
 better, change in %: more on held-out text is what was forgotten. Intervals as above."""
-SAFETY = """\
-NUR: risky prompts refused. NOR: harmless prompts answered. ASR: attacked risky prompts not refused. The judge is a
-list of refusal rules: what is not a refusal counts as unsafe, even if it is nonsense, so a model without words looks
-worse than it is. On {n} replies labelled by hand, by the rules' own authors, the rules have precision {precision:.2f}
-and recall {recall:.2f}. The prompts are few and mild: differences inside the intervals mean nothing."""
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -70,9 +65,7 @@ def page(evidence: Evidence, pictures: Sequence[str]) -> str:
         sections += [PAIRS, table(("first − second", "QA ko", "QA en", "bpb ko", "bpb en"), differences)]
     sections += skills(models)
     if examined:
-        rates = ((name, *(share(r[key]) for key in ("nur", "nor", "asr"))) for name, r in examined.items())
-        judge = next(iter(examined.values()))["judge"]
-        sections += ["## Safety", SAFETY.format(**judge), table(("model", "NUR", "NOR", "ASR"), rates)]
+        sections += ["## Safety", *safety_report.sections(examined, table)]
     if flow := waterfall(evidence):
         sections += ["## Documents", table(("step", "documents"), ((name, f"{count:,}") for name, count in flow))]
     if compression := evidence.get("tokenizer", {}).get("compression"):

@@ -64,6 +64,7 @@ def test_rates_count_refusals_of_a_model_that_refuses_everything_risky_but_falls
     assert sum(cell["n"] for cell in found["refused_by_category"].values()) == len(risky)
     assert found["severities"] == {"risky": [96, 0, 0, 0], "attacked": [96, 0, 96, 0]}
     assert found["nur"]["low"] < 1.0 == found["nur"]["high"]
+    assert found["marks"] == {"nur": "1" * 96, "nor": "0" * 96, "asr": "1" * 96 + "0" * 96}
 
 
 def test_between_the_turns_of_a_tactic_stand_the_models_own_replies_and_the_last_one_counts(fakes):
