@@ -22,6 +22,7 @@ SAMPLE, WORLD, SOURCES = (Path(p).resolve() for p in ("data/sample/text", "data/
 SETS, PROMPTS, JUDGES, RECIPES = (
     Path(p).resolve() for p in ("data/evaluations", "data/sample/safety", "data/judges", "data/recipes")
 )
+GIVEN = Path("data/preferences").resolve()
 DATA = {  # stage → flags, in order; "@x" is the out of stage x
     "ingest": {"text": SAMPLE, "sources": SOURCES},
     "filter": {"documents": "@ingest", "judges": JUDGES},
@@ -45,7 +46,8 @@ TRAINING = {
     "prune": {"teacher": "@extend", "tokens": "@tokenize"},
     "distill": {"teacher": "@extend", "student": "@prune", "tokens": "@tokenize"},
     "sft": {"student": "@distill", "dialogues": "@synthesize", "tokens": "@tokenize"},
-    "dpo": {"student": "@sft", "preferences": "@synthesize", "tokens": "@tokenize"},
+    "merge": {"base": "@distill", "tuned": "@sft", "tokens": "@tokenize"},
+    "dpo": {"student": "@merge", "preferences": "@synthesize", "given": GIVEN, "tokens": "@tokenize"},
     "qad": {"model": "@dpo", "dialogues": "@synthesize", "tokens": "@tokenize"},
 }
 
