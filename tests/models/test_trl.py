@@ -64,7 +64,7 @@ def test_supervised_loss_and_gradients_are_those_of_trl(tokenizer, tmp_path, qui
     model = build(SHAPE, seed=0)
     data = Dataset.from_list([{"input_ids": ids, "assistant_masks": bears} for ids, bears in rows])
     coder = AutoTokenizer.from_pretrained(tokenizer)
-    own = {"args": SFTConfig(**quiet, assistant_only_loss=True), "train_dataset": data, "processing_class": coder}
+    own = {"args": SFTConfig(**quiet), "train_dataset": data, "processing_class": coder}
     loss, slope, batch = theirs(SFTTrainer(copy.deepcopy(model), **own), len(rows))
     assert int((batch["labels"] != -100).sum()) == sum(sum(bears) for _, bears in rows) > 20
     ours, count = next_token(model, Conversations(rows, 0, "sft", filled=filled).batch(0, 1 if filled else len(rows)))

@@ -42,6 +42,7 @@ def world(root):
     checkpoints.save(build(SHAPE, seed=0), root / "student", tokenizer=root / "tokenizer")
     token_folder.write(root / "tokens", tokens=3000, period=251, vocabulary=320)
     (root / "talks").mkdir(), (root / "given").mkdir()
+    (root / "given/README.md").write_text("Pairs of your own.")
     asked = [[{"role": "user", "content": f"which capital {n}?"}] for n in range(24)]
     talks = [{"messages": [*a, {"role": "assistant", "content": f"Seoul {n % 5}"}]} for n, a in enumerate(asked)]
     pairs = [{"prompt": a, "chosen": "Seoul", "rejected": f"by the Han {n}"} for n, a in enumerate(asked)]

@@ -12,6 +12,7 @@ from pipelines import merge
 from pipelines._journal import Journal
 from tests import token_folder
 from tests.models.conftest import TINY
+from tests.models.test_chat import saved_tokenizer
 
 PARAMS = merge.Params(method="linear", weights=merge.Weights(base=1.0, tuned=3.0), context=32)
 
@@ -19,9 +20,7 @@ PARAMS = merge.Params(method="linear", weights=merge.Weights(base=1.0, tuned=3.0
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("merge")
-    bpe.save(
-        bpe.train(["수도는 서울이다. Seoul."] * 3, vocab_size=320, min_frequency=1), root / "tokenizer", context=32
-    )
+    saved_tokenizer(root)
     for seed, name in enumerate(("base", "tuned")):
         checkpoints.save(build(TINY, seed=seed), root / name, tokenizer=root)
     token_folder.write(root / "tokens", tokens=3000, period=101, vocabulary=128)
