@@ -1,7 +1,7 @@
 """Knows how conversations become training rows: ids, and which of them bear loss."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,28 +22,29 @@ def conversation_rows(file: Path, tokenizer: Path, *, context: int, limit: float
     Raises ValueError naming the line of a bad record, or when more than the share `limit`, or all, had to be dropped.
     """
     coder, rows = _coder(tokenizer), []
-    for place, record in _records(file, ("messages",)):
+    for place, record in _records(file):
         row = _row(place, record["messages"], coder, record.get("tools") or ())
         if not any(row[1]):
             raise ValueError(f"{place}: no turn of the assistant, so nothing to learn; mend or remove the line")
-        rows.append([row])
-    return _within(file, rows, context, limit)
+        rows.append((place, [row]))
+    return _within(rows, context, limit)
 
 
-def preference_rows(file: Path, tokenizer: Path, *, context: int, limit: float) -> tuple[list[Row], Dropped]:
-    """Chosen and rejected rows of each pair, one after the other; loss on the reply only. A pair stays or goes whole;
-    otherwise as `conversation_rows`."""
-    coder, pairs = _coder(tokenizer), []
-    for place, pair in _records(file, ("prompt", "chosen", "rejected")):
-        tools = pair.get("tools") or ()
-        asked = len(_row(place, pair["prompt"], coder, tools)[0])  # ends with the header of the reply
+def preference_rows(pairs: Iterable[Any], tokenizer: Path, *, context: int, limit: float) -> tuple[list[Row], Dropped]:
+    """Chosen and rejected rows of each pair (corpus/preferences.py), one after the other; loss on the reply only.
+
+    A pair stays or goes whole; otherwise as `conversation_rows`.
+    """
+    coder, found = _coder(tokenizer), []
+    for pair in pairs:
+        asked = len(_row(pair.place, pair.prompt, coder, pair.tools)[0])  # ends with the header of the reply
         both = []
-        for reply in (pair["chosen"], pair["rejected"]):
-            answered = [*pair["prompt"], {"role": "assistant", "content": reply}]
-            ids, bears = _row(place, answered, coder, tools)
+        for reply in (pair.chosen, pair.rejected):
+            answered = [*pair.prompt, {"role": "assistant", "content": reply}]
+            ids, bears = _row(pair.place, answered, coder, pair.tools)
             both.append((ids, [0] * asked + bears[asked:]))
-        pairs.append(both)
-    return _within(file, pairs, context, limit)
+        found.append((pair.place, both))
+    return _within(found, context, limit)
 
 
 def conversation_row(messages: list[Any], coder: "Tokenizer", tools: Sequence[Any] = ()) -> Row:
@@ -65,13 +66,16 @@ def _row(place: str, messages: list[Any], coder: "Tokenizer", tools: Sequence[An
         raise ValueError(f"{place}: {error}") from error
 
 
-def _within(file: Path, groups: list[list[Row]], context: int, limit: float) -> tuple[list[Row], Dropped]:
-    kept = [group for group in groups if all(len(ids) <= context + 1 for ids, _ in group)]
-    lost = len(groups) - len(kept)
-    if not kept or lost > limit * len(groups):
-        trouble = f"{file}: {lost} of {len(groups)} records are longer than the context of {context} tokens"
-        raise ValueError(f"{trouble}, and {limit:.0%} may be dropped; raise the context or shorten them")
-    return [row for group in kept for row in group], {"longer than context": lost}
+def _within(groups: list[tuple[str, list[Row]]], context: int, limit: float) -> tuple[list[Row], Dropped]:
+    """The rows of the groups that fit whole; each group with its place."""
+    long = [place for place, group in groups if any(len(ids) > context + 1 for ids, _ in group)]
+    if len(long) == len(groups) or len(long) > limit * len(groups):
+        trouble = f"{len(long)} of {len(groups)} records are longer than the context of {context} tokens"
+        first = f"{long[0]} is the first, " if long else ""
+        raise ValueError(f"{trouble}: {first}{limit:.0%} may be dropped; raise the context or shorten them")
+    lost = set(long)
+    rows = [row for place, group in groups if place not in lost for row in group]
+    return rows, {"longer than context": len(long)}
 
 
 def _coder(tokenizer: Path) -> "Tokenizer":
@@ -80,14 +84,13 @@ def _coder(tokenizer: Path) -> "Tokenizer":
     return Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
 
 
-def _records(file: Path, keys: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _records(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each record and its place, `file:line`."""
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"{file}:{number}: not JSON ({error.msg}); mend or remove the line") from None
-        missing = [key for key in keys if key not in record]
-        if missing:
-            raise ValueError(f"{file}:{number}: no '{missing[0]}'; each record needs {', '.join(keys)}")
+        if "messages" not in record:
+            raise ValueError(f"{file}:{number}: no 'messages'; each record needs them")
         yield f"{file}:{number}", record

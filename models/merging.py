@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from models.shapes import shape_of
+
 if TYPE_CHECKING:
     import torch
+    from transformers import LlamaForCausalLM
 
     Rule = Callable[["Sequence[torch.Tensor]", "Sequence[float]"], tuple["torch.Tensor", str]]
 
@@ -40,19 +43,19 @@ def merged(
     return made, dict(rules)
 
 
-def check_alike(folders: Sequence[Path], models: "Sequence[Mapping[str, torch.Tensor]]") -> None:
-    """ValueError naming the tensor or the file in which a folder is not of the first one's kind."""
+def check_alike(folders: Sequence[Path], models: "Sequence[LlamaForCausalLM]") -> None:
+    """ValueError naming the tensor, the number or the file in which a folder is not of the first one's kind."""
+    first, own = models[0].state_dict(), vars(shape_of(models[0].config))
     for folder, model in zip(folders[1:], models[1:], strict=True):
-        pair = f"{folders[0]} and {folder} cannot be merged"
-        if odd := sorted(models[0].keys() ^ model.keys()):
-            raise ValueError(f"{pair}: only one of them has {odd[0]}; take checkpoints of one shape")
-        for name, tensor in models[0].items():
-            if tensor.shape != model[name].shape:
-                shapes = f"{list(tensor.shape)} and {list(model[name].shape)}"
-                raise ValueError(f"{pair}: {name} is {shapes}; take checkpoints of one shape")
-        for file in ("tokenizer.json", "config.json"):
-            if (folders[0] / file).read_bytes() != (folder / file).read_bytes():
-                raise ValueError(f"{pair}: {file} differs; take checkpoints that came of one model")
+        theirs, shape = model.state_dict(), vars(shape_of(model.config))
+        odd = [f"only one has {name}" for name in sorted(first.keys() ^ theirs.keys())]
+        shapes = {name: (list(first[name].shape), list(theirs[name].shape)) for name in first.keys() & theirs.keys()}
+        odd += [f"{name} is {one} and {other}" for name, (one, other) in sorted(shapes.items()) if one != other]
+        odd += [f"{key} is {own[key]} and {shape[key]}" for key in own if own[key] != shape[key]]
+        if (folders[0] / "tokenizer.json").read_bytes() != (folder / "tokenizer.json").read_bytes():
+            odd.append("tokenizer.json differs")
+        if odd:
+            raise ValueError(f"{folders[0]} and {folder} cannot be merged: {odd[0]}; take checkpoints of one model")
 
 
 def _linear(tensors: "Sequence[torch.Tensor]", weights: Sequence[float]) -> "tuple[torch.Tensor, str]":
@@ -65,7 +68,7 @@ def _slerp(tensors: "Sequence[torch.Tensor]", weights: Sequence[float]) -> "tupl
 
     a, b = tensors
     cosine = torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0)
-    if not abs(float(cosine)) < COLINEAR:
+    if abs(float(cosine)) > COLINEAR or not (a.any() and b.any()):  # zeros have no angle
         return _linear(tensors, weights)
     angle, part = cosine.acos(), weights[1] / sum(weights)
     shares = [float(torch.sin(angle * way) / torch.sin(angle)) for way in (1 - part, part)]

@@ -23,6 +23,7 @@ SETS, PROMPTS, JUDGES, RECIPES = (
     Path(p).resolve() for p in ("data/evaluations", "data/sample/safety", "data/judges", "data/recipes")
 )
 CHATS = dict.fromkeys(("chat_files", "adapters"), Path("data/conversations").resolve())
+GIVEN = Path("data/preferences").resolve()
 DATA = {  # stage → flags, in order; "@x" is the out of stage x
     "ingest": {"text": SAMPLE, "sources": SOURCES},
     "filter": {"documents": "@ingest", "judges": JUDGES},
@@ -46,7 +47,8 @@ TRAINING = {
     "prune": {"teacher": "@extend", "tokens": "@tokenize"},
     "distill": {"teacher": "@extend", "student": "@prune", "tokens": "@tokenize"},
     "sft": {"student": "@distill", "dialogues": "@synthesize", "tokens": "@tokenize"},
-    "dpo": {"student": "@sft", "preferences": "@synthesize", "tokens": "@tokenize"},
+    "merge": {"base": "@distill", "tuned": "@sft", "tokens": "@tokenize"},
+    "dpo": {"student": "@merge", "preferences": "@synthesize", "given": GIVEN, "tokens": "@tokenize"},
     "qad": {"model": "@dpo", "dialogues": "@synthesize", "tokens": "@tokenize"},
 }
 

@@ -6,6 +6,7 @@ import pytest
 from midm_mini.format import render_chat
 
 from corpus import bpe
+from corpus.preferences import Pair
 from models.chat import conversation_rows, preference_rows
 
 ROOM = {"context": 500, "limit": 0.0}
@@ -52,9 +53,9 @@ def test_control_tokens_in_content_stay_text(folder, tmp_path):
     assert row[0].count(coder.token_to_id("<|eot_id|>")) == len(TURNS)
 
 
-def test_a_pair_shares_its_prompt_and_bears_loss_on_the_last_reply_only(folder, tmp_path):
-    pair = {"prompt": TURNS[:3], "chosen": "천만에요.", "rejected": "서울"}
-    (chosen, rejected), _ = preference_rows(lines(tmp_path / "p.jsonl", pair), folder, **ROOM)
+def test_a_pair_shares_its_prompt_and_bears_loss_on_the_last_reply_only(folder):
+    pair = Pair("p.jsonl:1", TURNS[:3], "천만에요.", "서울", [])
+    (chosen, rejected), _ = preference_rows([pair], folder, **ROOM)
     prompt = chosen[1].index(1)
     assert chosen[0][:prompt] == rejected[0][:prompt]
     assert sum(chosen[1]) == len(chosen[0]) - prompt
@@ -96,12 +97,12 @@ def test_what_is_longer_than_the_context_is_dropped_whole_and_counted(folder, tm
     assert rows == conversation_rows(lines(tmp_path / "e.jsonl", {"messages": TURNS}), folder, **ROOM)[0]
     assert dropped == {"longer than context": 1}
     for context, limit in ((150, 0.4), (3, 1.0)):
-        with pytest.raises(ValueError, match=r"d\.jsonl: . of 2 records are longer than the context"):
+        with pytest.raises(ValueError, match=r"of 2 records are longer than the context .*d\.jsonl:"):
             conversation_rows(file, folder, context=context, limit=limit)
 
 
-def test_a_pair_of_which_one_reply_is_too_long_goes_whole(folder, tmp_path):
-    pair = {"prompt": TURNS[:1], "chosen": "답은 서울입니다.", "rejected": "서울"}
-    file = lines(tmp_path / "p.jsonl", pair, pair | {"rejected": "서울 " * 200})
-    rows, dropped = preference_rows(file, folder, context=150, limit=0.5)
+def test_a_pair_of_which_one_reply_is_too_long_goes_whole(folder):
+    pair = Pair("p.jsonl:1", TURNS[:1], "답은 서울입니다.", "서울", [])
+    long = pair._replace(place="p.jsonl:2", rejected="서울 " * 200)
+    rows, dropped = preference_rows([pair, long], folder, context=150, limit=0.5)
     assert len(rows) == 2 and dropped == {"longer than context": 1}
