@@ -45,7 +45,7 @@ def can_do(report: Report) -> Sequence[Row]:
 
 def artifacts_can(models: Mapping[str, Report]) -> list[Row]:
     """Rows (subject, language, right by kind …, well formed in all), in the order of `kinds`."""
-    rows = []
+    rows: list[Row] = []
     for name, lang in ((name, lang) for name in models for lang in LANGUAGES):
         cells = [models[name].get("trials", {}).get(kind, {}).get(lang) for kind in kinds(models)]
         right = [share(cell["right"]) if cell else "–" for cell in cells]
