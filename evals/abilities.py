@@ -93,13 +93,15 @@ def gap(one: Report, other: Report, lang: str) -> tuple[str, str]:
 
 
 def conversations(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A page of SAMPLES conversations: the first of each kind and language, then the second …; none is chosen."""
+    """A page of SAMPLES trials, the first of each kind and language, then the second …, and all held-back ones."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    held_back = []
     for row in rows:
-        groups.setdefault((row["kind"], row["lang"]), []).append(row)
-    in_turn = [row for turn in zip_longest(*groups.values()) for row in turn if row][:SAMPLES]
-    opening = f"# {len(in_turn)} conversations with Mini, uncut\n\nThe first of each kind and language, as they came."
-    return "\n\n".join([opening, *(f"## {n}. {_talk(row)}" for n, row in enumerate(in_turn, 1))]) + "\n"
+        (held_back if row["kind"] == "held back" else groups.setdefault((row["kind"], row["lang"]), [])).append(row)
+    in_turn = [row for turn in zip_longest(*groups.values()) for row in turn if row]
+    shown = [*in_turn[:SAMPLES], *held_back]
+    opening = f"# {len(shown)} conversations with Mini, uncut\n\nThe first of each kind and language, as they came."
+    return "\n\n".join([opening, *(f"## {n}. {_talk(row)}" for n, row in enumerate(shown, 1))]) + "\n"
 
 
 def _talk(row: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ class BundleSubject:
         self.encode = partial(self._model.tokenize, special=False)
         self.chat_ids, self.logits, self.close = self._model.chat_ids, self._model.logits, self._model.close
 
-    def complete(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]:
+    def generate_all(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]:
         """As long a text after each as there is room for; the runtime's own error if there is none at all.
 
         In the prompts' order: neighbours that begin alike (the same tools, the same shots) are read once.
@@ -34,4 +34,4 @@ class BundleSubject:
 
     def generate(self, messages: Sequence[Message], max_tokens: int, tools: Tools = ()) -> tuple[str, str]:
         """The greedy reply to a chat."""
-        return self.complete([self.chat_ids(messages, tools)], max_tokens)[0]
+        return self.generate_all([self.chat_ids(messages, tools)], max_tokens)[0]

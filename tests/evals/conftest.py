@@ -32,7 +32,7 @@ class ByteSubject:
     def chat_ids(self, messages, tools=()):
         return [BOS, *render_chat(messages, tools).encode()]
 
-    def complete(self, prompts, max_tokens):
+    def generate_all(self, prompts, max_tokens):
         return [self.reply(bytes(ids[1:]).decode(), max_tokens) for ids in prompts]
 
     def generate(self, messages, max_tokens, tools=()):
