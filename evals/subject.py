@@ -20,8 +20,8 @@ class Subject(Protocol):
 
     `encode`: ids of plain text, without BOS, nothing in it read as a control token. `chat_ids`: ids of a chat, BOS
     first, up to the assistant's turn. `logits`: float32 [T, V], row t for the token after ids[t]. `generate_all`:
-    what it writes greedily after each prompt of ids, and "stop" or "length". `generate`: the same after one chat. `close`:
-    frees the memory.
+    what it writes greedily after each prompt of ids, and "stop" or "length". `generate`: the same after one chat.
+    `close`: frees the memory.
     """
 
     name: str
