@@ -45,7 +45,7 @@ def can_do(report: Report) -> Sequence[Row]:
 
 def artifacts_can(models: Mapping[str, Report]) -> list[Row]:
     """Rows (subject, language, right by kind …, well formed in all), in the order of `kinds`."""
-    rows = []
+    rows: list[Row] = []
     for name, lang in ((name, lang) for name in models for lang in LANGUAGES):
         cells = [models[name].get("trials", {}).get(kind, {}).get(lang) for kind in kinds(models)]
         right = [share(cell["right"]) if cell else "–" for cell in cells]
@@ -93,13 +93,15 @@ def gap(one: Report, other: Report, lang: str) -> tuple[str, str]:
 
 
 def conversations(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A page of SAMPLES conversations: the first of each kind and language, then the second …; none is chosen."""
+    """A page of SAMPLES trials, the first of each kind and language, then the second …, and all held-back ones."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    held_back = []
     for row in rows:
-        groups.setdefault((row["kind"], row["lang"]), []).append(row)
-    in_turn = [row for turn in zip_longest(*groups.values()) for row in turn if row][:SAMPLES]
-    opening = f"# {len(in_turn)} conversations with Mini, uncut\n\nThe first of each kind and language, as they came."
-    return "\n\n".join([opening, *(f"## {n}. {_talk(row)}" for n, row in enumerate(in_turn, 1))]) + "\n"
+        (held_back if row["kind"] == "held back" else groups.setdefault((row["kind"], row["lang"]), [])).append(row)
+    in_turn = [row for turn in zip_longest(*groups.values()) for row in turn if row]
+    shown = [*in_turn[:SAMPLES], *held_back]
+    opening = f"# {len(shown)} conversations with Mini, uncut\n\nThe first of each kind and language, as they came."
+    return "\n\n".join([opening, *(f"## {n}. {_talk(row)}" for n, row in enumerate(shown, 1))]) + "\n"
 
 
 def _talk(row: Mapping[str, Any]) -> str:

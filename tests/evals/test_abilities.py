@@ -83,3 +83,5 @@ def test_conversations_are_uncut_and_taken_in_turn_from_every_kind():
     ]  # fmt: skip
     assert block[-2:] == ["    # no heading", "    [ends by] stop"]
     assert page == abilities.conversations(rows)
+    more = abilities.conversations([*rows, *(row | {"kind": "held back"} for _ in range(3))])
+    assert more.count("\n## ") == 23 and more.count("held back, ko") == 3
