@@ -23,7 +23,6 @@ class BundleSubject:
         self.chat_ids, self.logits, self.close = self._model.chat_ids, self._model.logits, self._model.close
         self._read: tuple[list[int], np.ndarray] = ([], np.empty((0, 0)))
 
-<<<<<<< HEAD
     def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray:
         """float32 [N, V] before each token of `path` [N]; paths of one token share the reading of their prompt.
 
@@ -37,9 +36,6 @@ class BundleSubject:
     def complete(
         self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = ()
     ) -> list[tuple[str, str]]:
-=======
-    def generate_all(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]:
->>>>>>> i7-judge
         """As long a text after each as there is room for; the runtime's own error if there is none at all.
 
         In the prompts' order: neighbours that begin alike (the same tools, the same shots) are read once.
@@ -53,4 +49,4 @@ class BundleSubject:
 
     def generate(self, messages: Sequence[Message], max_tokens: int, tools: Tools = ()) -> tuple[str, str]:
         """The greedy reply to a chat."""
-        return self.generate_all([self.chat_ids(messages, tools)], max_tokens)[0]
+        return self.complete([self.chat_ids(messages, tools)], max_tokens)[0]

@@ -82,7 +82,7 @@ def few_shot(
     for question in asked:
         fair = [pair for pair in known if not says(pair, question.choices[question.answer])][:shots]
         prompts.append([subject.bos, *subject.encode("\n\n".join([*fair, plain_prompt(question)]))])
-    lines = [f"{text.strip()}\n".splitlines()[0] for text, _ in subject.generate_all(prompts, max_tokens)]
+    lines = [f"{text.strip()}\n".splitlines()[0] for text, _ in subject.complete(prompts, max_tokens)]
     return [says(line, question.choices[question.answer]) for line, question in zip(lines, asked, strict=True)]
 
 

@@ -19,16 +19,10 @@ class Subject(Protocol):
     """A model under test: `bos` opens every sequence, of which it reads at most `context` tokens.
 
     `encode`: ids of plain text, without BOS, nothing in it read as a control token. `chat_ids`: ids of a chat, BOS
-<<<<<<< HEAD
     first, up to the assistant's turn. `logits`: float32 [T, V], row t for the token after ids[t]. `follow`: the rows
     before each token of `path` after `prompt`, [len(path), V]; the same prompt given again is not read again.
     `complete`: what it writes greedily after each prompt of ids, up to the first of `stops`, which is left out, and
     "stop" or "length". `generate`: the same after one chat. `close`: frees the memory.
-=======
-    first, up to the assistant's turn. `logits`: float32 [T, V], row t for the token after ids[t]. `generate_all`:
-    what it writes greedily after each prompt of ids, and "stop" or "length". `generate`: the same after one chat.
-    `close`: frees the memory.
->>>>>>> i7-judge
     """
 
     name: str
@@ -38,14 +32,10 @@ class Subject(Protocol):
     def encode(self, text: str) -> list[int]: ...
     def chat_ids(self, messages: Sequence[Message], tools: Tools = ()) -> list[int]: ...
     def logits(self, ids: Sequence[int]) -> np.ndarray: ...
-<<<<<<< HEAD
     def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray: ...
     def complete(
         self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = ()
     ) -> list[tuple[str, str]]: ...
-=======
-    def generate_all(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]: ...
->>>>>>> i7-judge
     def generate(self, messages: Sequence[Message], max_tokens: int, tools: Tools = ()) -> tuple[str, str]: ...
     def close(self) -> None: ...
 

@@ -65,13 +65,9 @@ class TorchSubject:
         """Ids of the rendered chat, exactly as the runtime encodes it."""
         return ids_of_chat(messages, tools, encode_control=self._encode_control, encode_text=self.encode)
 
-<<<<<<< HEAD
     def complete(
         self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = ()
     ) -> list[tuple[str, str]]:
-=======
-    def generate_all(self, prompts: Sequence[list[int]], max_tokens: int) -> list[tuple[str, str]]:
->>>>>>> i7-judge
         """As long a text after each as there is room for; SubjectError if there is none. Equal lengths go together."""
         room = {n: min(max_tokens, self.context - len(ids)) for n, ids in enumerate(prompts)}
         written: dict[int, tuple[str, str]] = {}
@@ -86,7 +82,7 @@ class TorchSubject:
 
     def generate(self, messages: Sequence[Message], max_tokens: int, tools: Tools = ()) -> tuple[str, str]:
         """The greedy reply to a chat."""
-        return self.generate_all([self.chat_ids(messages, tools)], max_tokens)[0]
+        return self.complete([self.chat_ids(messages, tools)], max_tokens)[0]
 
     def close(self) -> None:
         """Lets the weights go."""

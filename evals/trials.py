@@ -111,7 +111,7 @@ def put(subject: Subject, trials: Sequence[Trial], *, max_tokens: int) -> list[d
     """The trials with greedy `reply`, `finish_reason`, and whether it is `right` and `well_formed`."""
     prompts = [subject.chat_ids(trial.messages, trial.tools) for trial in trials]  # type: ignore[arg-type]
     rows = []
-    for trial, (reply, reason) in zip(trials, subject.generate_all(prompts, max_tokens), strict=True):
+    for trial, (reply, reason) in zip(trials, subject.complete(prompts, max_tokens), strict=True):
         marks = {"right": right(trial, reply), "well_formed": well_formed(trial, reply, reason)}
         rows.append({**trial.model_dump(), "reply": reply, "finish_reason": reason, **marks})
     return rows

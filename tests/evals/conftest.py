@@ -32,11 +32,7 @@ class ByteSubject:
     def chat_ids(self, messages, tools=()):
         return [BOS, *render_chat(messages, tools).encode()]
 
-<<<<<<< HEAD
     def complete(self, prompts, max_tokens, stops=()):
-=======
-    def generate_all(self, prompts, max_tokens):
->>>>>>> i7-judge
         return [self.reply(bytes(ids[1:]).decode(), max_tokens) for ids in prompts]
 
     def follow(self, prompt, path):

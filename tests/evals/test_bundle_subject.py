@@ -38,7 +38,7 @@ def test_ids_logits_and_replies_equal_torch(both):
     tools = [{"name": "add", "description": "", "parameters": {}}]
     assert runtime.chat_ids(chat, tools) == torch.chat_ids(chat, tools)
     prompts = [torch.chat_ids(chat), ids[:20], ids[:21]]
-    assert [reason for _, reason in runtime.generate_all(prompts, 6)] == ["length"] * 3
+    assert [reason for _, reason in runtime.complete(prompts, 6)] == ["length"] * 3
     assert runtime.generate(chat, 6)[1] == torch.generate(chat, 6)[1] == "length"
     assert divergence(runtime, torch, ["대한민국의 수도는 서울 " * 9], max_positions=60)["kl_parent"] < 1e-3
 

@@ -57,9 +57,9 @@ def test_replies_written_together_are_those_written_alone(subject, monkeypatch):
         "1",
     ]
     prompts = [[subject.bos, *subject.encode(text)] for text in texts]
-    together = subject.generate_all(prompts, 5)
-    assert together == [subject.generate_all([ids], 5)[0] for ids in prompts]
-    assert len({reason for _, reason in together}) == 2 and subject.generate_all([], 5) == []
+    together = subject.complete(prompts, 5)
+    assert together == [subject.complete([ids], 5)[0] for ids in prompts]
+    assert len({reason for _, reason in together}) == 2 and subject.complete([], 5) == []
 
 
 def test_tools_and_passages_are_put_as_the_template_renders_them(subject, hf_folder):
