@@ -25,6 +25,10 @@ PII_PLACEHOLDERS: tuple[str, ...] = (
 SPECIAL_TOKENS = (*CONTROL_TOKENS, *PII_PLACEHOLDERS)  # order of ids: the first three are 0, 1, 2; the rest come last
 STOP_TOKENS = (EOT, EOS)
 ROLES = ("system", "user", "assistant", "tool")
+SYSTEM_PROMPTS = {  # the preset of each language; training data use the same words
+    "ko": "당신은 OpenMidm의 작은 비서 미니입니다. 짧고 정확하게 답하고, 모르면 모른다고 말합니다.",
+    "en": "You are Mini, OpenMidm's small assistant. Answer briefly and exactly; say so when you do not know.",
+}
 MANIFEST = "manifest.json"
 CHAT_TEMPLATE = (
     "{%- macro open(role) %}{{- '" + START_HEADER + "' + role + '" + END_HEADER + "\\n\\n' }}{%- endmacro %}"
