@@ -106,7 +106,16 @@ REFUSED: dict[str, dict[str, Any]] = {  # by the name that the refusal gives
     "logprobs": {"logprobs": True},
     "top_logprobs": {"top_logprobs": False},
     "logit_bias": {"logit_bias": {"5": 1}},
-    "tool_choice": {"tool_choice": "none"},
+    "tool_choice": {"tool_choice": "required"},
+    "tool_choice.function.name": {"tool_choice": {"type": "function", "function": {"name": 5}}},
+    "tools.0": {"tools": [{"type": "function", "function": {"name": ""}}]},
+    "response_format.type": {"response_format": {"type": "xml"}},
+    "response_format": {"response_format": {"type": "json_schema"}},
+    "messages.0.tool_calls.0.function": {
+        "messages": [
+            {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{"}}]}
+        ]
+    },
     "foo": {"foo": 1},
     "temperature": {"temperature": 2.5},
     "top_p": {"top_p": 0},

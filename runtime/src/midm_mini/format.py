@@ -110,6 +110,19 @@ def chat_segments(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]
     return segments if messages and messages[-1]["role"] == "assistant" else [*segments, opening]
 
 
+def with_passages(messages: Sequence[Message], passages: Sequence[str]) -> Sequence[Message]:
+    """The chat with `passages`, after those that it has, in its last user's turn; MidmError if it has none."""
+    if not passages:
+        return messages
+    if isinstance(passages, str):
+        raise MidmError("`passages` is a list of texts")
+    at = max((n for n, message in enumerate(messages) if message.get("role") == "user"), default=None)
+    if at is None:
+        raise MidmError("passages: there is no user's turn to answer from them")
+    turn: Message = {**messages[at], "passages": [*messages[at].get("passages", ()), *passages]}
+    return [*messages[:at], turn, *messages[at + 1 :]]
+
+
 def render_chat(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
     """The chat as text, BOS included; equals CHAT_TEMPLATE (generation prompt on unless the assistant spoke last)."""
     return "".join(segment.text for segment in chat_segments(messages, tools))
