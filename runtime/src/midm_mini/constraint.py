@@ -90,13 +90,13 @@ class Constraint:
     """Chooses a reply's tokens, one after the other, among those that its grammar allows.
 
     Two rules bring a reply to an end that fits: where the model itself would end it, the nearest end is taken, and
-    before the limit a token after which the rest would not fit in gives way to the quickest way to an end.
+    before the limit, from the token after which an end would not fit in, the quickest way to one is taken.
     """
 
     def __init__(
         self, vocabulary: Vocabulary, matcher: "LLMatcher", choose: Choose, *, marks: Sequence[int], limit: int
     ) -> None:
-        self._matcher, self._choose, self._left = matcher, choose, limit
+        self._matcher, self._choose, self._left, self._hurries = matcher, choose, limit, False
         self._size, self._ends, self._marks = vocabulary.size, vocabulary.ends, marks
 
     def __call__(self, logits_V: np.ndarray) -> int:
@@ -105,7 +105,8 @@ class Constraint:
         if int(logits_V.argmax()) in self._ends:
             token = self._closing(allowed_V, token)
         self._left -= 1
-        if self._left < ROOM and not self._ends_within(self._left, token):
+        self._hurries = self._hurries or (self._left < ROOM and not self._ends_within(self._left, token))
+        if self._hurries:
             token = self._quickest(self._matcher)
         if not self._matcher.consume_token(token):
             raise MidmError(f"the reply can no longer be kept to its grammar: {self._matcher.get_error():.300}")
