@@ -121,8 +121,8 @@ STRANGE: dict[str, Any] = {
        "$ref", "pattern", "format", "minLength", "maxItems", "minimum", "multipleOf", "const", "x-guidance")
        for value in (None, -1, 10**9, 1e308, "", "(", "http://127.0.0.1:1/x", [], ["x"], {}, {"a": 5}, True)},
     **{f"pattern {n}": {"type": "string", "pattern": text} for n, text in enumerate((
-       "(a+)+$", "(a{1000}){1000}", "^(?=a)b$", "\\p{L}{1,500}" * 20, "[" * 500, "(" * 5000, "a{0,100000}", "\\", "(?<a>b)\\1",
-    ))},
+       "(a+)+$", "(a{1000}){1000}", "^(?=a)b$", "\\p{L}{1,500}" * 20, "[" * 500, "(" * 5000, "a{0,100000}", "\\",
+       "(?<a>b)\\1"))},
     "self": {"$ref": "#"}, "selves": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]},
     "tree": {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"], "additionalProperties": False},
     "ring": {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
@@ -136,8 +136,8 @@ STRANGE: dict[str, Any] = {
     "nan": {"const": float("nan")},
 }  # fmt: skip
 GRAMMARS = ["", "x", "start: start", 'start: start "a"', "root ::= root", 'root ::= root "a" | root', "start: /(/",
-            "start: x",
-            "root ::= " + "(" * 3000, 'start: "a" ~ 1000000', "start: /(a{1000}){1000}/", "\0", "root ::= [^"]  # fmt: skip
+            "start: x", "root ::= " + "(" * 3000, 'start: "a" ~ 1000000',
+            "start: /(a{1000}){1000}/", "\0", "root ::= [^"]  # fmt: skip
 
 HOSTILE = """
 import json, sys, time, resource

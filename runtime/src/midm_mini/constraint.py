@@ -74,9 +74,10 @@ class Vocabulary:
         if len(grammar) > GRAMMAR_CHARACTERS:
             raise MidmError(f"the schema or grammar has {len(grammar)} characters; {GRAMMAR_CHARACTERS} are the most")
         try:
+            grammar.encode("utf-8")
             lark = any_to_lark(grammar)
         except Exception as error:  # of a parser that names no type of its own
-            raise MidmError(f"the grammar is neither Lark nor GBNF ({error})") from None
+            raise MidmError(f"the schema or grammar is no text that can be read ({error!s:.300})") from None
         limits = LLParserLimits(**LIMITS)
         matcher = LLMatcher(self.tokenizer, LLMatcher.grammar_from_lark(lark), log_level=0, limits=limits)
         matcher.compute_bitmask()
