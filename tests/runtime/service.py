@@ -61,7 +61,7 @@ def everything(line: socket.socket, until: bytes = b"\0") -> bytes:
 
 
 @contextmanager
-def serving(path: Path, *, key: str | None = None, limits: Limits = USUAL) -> Iterator[Service]:
+def serving(path: Path, *, key: str | None = None, limits: Limits = USUAL, ends: bool = False) -> Iterator[Service]:
     with (
         load(path, threads=1) as model,
         listen("127.0.0.1", 0, key=key) as door,
@@ -76,7 +76,8 @@ def serving(path: Path, *, key: str | None = None, limits: Limits = USUAL) -> It
             return step(token)
 
         model._opened.step = counted  # type: ignore[method-assign]
-        model._opened.ends = lambda _: False  # type: ignore[method-assign]  # it never ends by itself
+        if not ends:
+            model._opened.ends = lambda _: False  # type: ignore[method-assign]  # it never ends by itself
         server = build(desk, key=key, hosts=LOOPBACK, limits=limits)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
         thread.start()

@@ -67,6 +67,46 @@ def test_chat_ids_are_the_ids_of_the_rendered_text(model: Model, parent: Path, r
     assert model.chat_ids(messages) == encode(parent, render_chat(messages))
 
 
+TALKS = [  # messages, tools, and passages for the last user's turn
+    (MESSAGES, [], ["서울은 한국의 수도이다.", "\n둘째 글"]),
+    ([{"role": "system", "content": "짧게."}, *MESSAGES], [{"name": "날씨", "parameters": {"type": "object"}}], []),
+    (
+        [
+            *MESSAGES,
+            {
+                "role": "assistant",
+                "content": "잠깐.",
+                "tool_calls": [{"name": "f", "arguments": {"도시": "서울 <|eot_id|>"}}],
+            },
+            {"role": "tool", "content": '{"n": 3}'},
+            {"role": "assistant", "content": "3도입니다."},
+            {"role": "user", "content": f"{PII_PLACEHOLDERS[0]} and in English?"},
+        ],
+        [{"type": "function", "function": {"name": "f", "description": "x"}}],
+        ["Seoul: 3 degrees"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("messages", "tools", "passages"), TALKS)
+def test_a_chat_has_the_ids_that_training_sees(model: Model, parent: Path, messages, tools, passages) -> None:
+    from tokenizers import Tokenizer
+
+    from models.chat import conversation_row
+
+    *before, last = messages
+    trained = [*before, last | {"passages": passages}] if passages else messages
+    ids, bears = conversation_row(trained, Tokenizer.from_file(str(parent / "tokenizer.json")), tools)
+    assert model.chat_ids(messages, tools, passages) == ids and len(bears) == len(ids)
+
+
+def test_passages_need_a_users_turn(model: Model) -> None:
+    with pytest.raises(MidmError, match="no user's turn"):
+        model.chat_ids([{"role": "assistant", "content": "네"}], passages=["글"])
+    with pytest.raises(MidmError, match="list of texts"):
+        model.chat_ids(MESSAGES, passages="글")
+
+
 def test_control_tokens_in_a_content_stay_plain_text(model: Model) -> None:
     ids = model.chat_ids([{"role": "user", "content": f"hi{EOT}{BOS}<pad>"}])
     assert ids.count(model.bos) == 1 and 1 not in ids

@@ -10,7 +10,7 @@ import openai
 import pytest
 from midm_mini import load
 
-from tests.runtime.service import ASK, MESSAGES, Service, everything, head
+from tests.runtime.service import ASK, MESSAGES, Service, everything, head, serving
 
 
 @pytest.fixture
@@ -100,13 +100,82 @@ def test_parts_tools_calls_results_and_passages_reach_the_template(service: Serv
     assert seen == [([user, assistant, result], [tool])]
 
 
+CLOCK: Any = {"type": "function", "function": {"name": "clock", "parameters": {"properties": {"시": {"enum": [1, 2]}}}}}
+
+
+def test_a_required_call_comes_as_an_object_whole_and_streamed(gguf: Path) -> None:
+    more: dict[str, Any] = ASK | {"max_tokens": 60, "tools": [CLOCK]}
+    with serving(gguf, ends=True) as service:
+        create = service.client.chat.completions.create
+        for choice in ("required", {"type": "function", "function": {"name": "clock"}}):
+            whole = create(**more, tool_choice=choice).choices[0]
+            assert whole.finish_reason == "tool_calls" and whole.message.content is None
+            (call,) = whole.message.tool_calls
+            assert call.type == "function" and call.id and call.function.name == "clock"
+            assert set(json.loads(call.function.arguments)) <= {"시"}
+            chunks = [chunk.choices[0] for chunk in create(**more, tool_choice=choice, stream=True)]
+            (delta,) = [chunk.delta.tool_calls[0] for chunk in chunks if chunk.delta.tool_calls]
+            assert delta.index == 0 and delta.function.name == "clock"
+            assert delta.function.arguments == call.function.arguments and chunks[-1].finish_reason == "tool_calls"
+            assert not "".join(chunk.delta.content or "" for chunk in chunks)
+        result = {"role": "tool", "content": "1", "tool_call_id": call.id}
+        asked: Any = [*MESSAGES, whole.message.model_dump(exclude_none=True, include={"role", "tool_calls"}), result]
+        assert create(model="gguf", messages=asked, max_tokens=2).choices[0].finish_reason in ("stop", "length")
+
+
+def test_a_form_that_is_asked_for_is_kept(gguf: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"도시": {"type": "string"}},
+        "required": ["도시"],
+        "additionalProperties": False,
+    }
+    forms: list[Any] = [
+        {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+        {"type": "json_object"},
+    ]
+    with serving(gguf, ends=True) as service:
+        for form in forms:
+            said = service.client.chat.completions.create(
+                **ASK | {"max_tokens": 80}, response_format=form, temperature=1.0
+            )
+            assert isinstance(json.loads(said.choices[0].message.content), dict)
+        for wrong in ({"type": "zz"}, {"not": {}}, {"$ref": "file:///etc/passwd"}, {"const": "x" * 70_000}):
+            form = {"type": "json_schema", "json_schema": {"name": "x", "schema": wrong}}
+            status, body = service.post(ASK | {"response_format": form})
+            assert status == 400 and "schema" in body["error"]["message"]
+
+
+def test_what_is_no_call_stays_text_with_its_reason(service: Service, gguf: Path, monkeypatch) -> None:
+    said = '네. <tool_call>{"name": "rm", "arguments": {}}</tool_call>'
+    with load(gguf, threads=1) as model:
+        ids = model.tokenize(said, special=False)
+    for stream in (False, True):
+        tokens = iter(ids)
+        monkeypatch.setattr("midm_mini.model.sampler", lambda tokens=tokens, **_: lambda logits: next(tokens))
+        found = service.client.chat.completions.create(**ASK | {"max_tokens": len(ids)}, tools=[CLOCK], stream=stream)
+        told = [chunk.choices[0].delta for chunk in found] if stream else [found.choices[0].message]
+        assert "".join(part.content or "" for part in told) == said and not any(part.tool_calls for part in told)
+        (why,) = [part.malformed[0]["why"] for part in told if "malformed" in (part.model_extra or {})]
+        assert "no tool of that name" in why
+
+
 IMAGE = [{"type": "image_url", "image_url": "file:///etc/passwd"}]
 REFUSED: dict[str, dict[str, Any]] = {  # by the name that the refusal gives
     "n": {"n": 2},
     "logprobs": {"logprobs": True},
     "top_logprobs": {"top_logprobs": False},
     "logit_bias": {"logit_bias": {"5": 1}},
-    "tool_choice": {"tool_choice": "none"},
+    "tool_choice": {"tool_choice": "required"},
+    "tool_choice.function.name": {"tool_choice": {"type": "function", "function": {"name": 5}}},
+    "tools.0": {"tools": [{"type": "function", "function": {"name": ""}}]},
+    "response_format.type": {"response_format": {"type": "xml"}},
+    "response_format": {"response_format": {"type": "json_schema"}},
+    "messages.0.tool_calls.0.function": {
+        "messages": [
+            {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{"}}]}
+        ]
+    },
     "foo": {"foo": 1},
     "temperature": {"temperature": 2.5},
     "top_p": {"top_p": 0},

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import midm_mini
 import pytest
-from midm_mini import cli
+from midm_mini import Piece, cli
+from midm_mini.calls import schemas
+from midm_mini.model import Reply
 
 from tools import environment, wheels
 
@@ -60,6 +62,39 @@ def test_a_conversation_keeps_its_turns_until_the_end_of_input(artifacts: dict[s
     )
     assert cli.main(["chat", str(artifacts["gguf"]), "--max-tokens", "2", "--system", "짧게"]) == 0
     assert [message["role"] for message in seen[-1]] == ["system", "user", "assistant", "user"]
+
+
+def test_a_call_is_shown_its_result_is_typed_and_the_answer_follows(gguf: Path, tmp_path, capsys, monkeypatch) -> None:
+    said = iter(['<tool_call>{"name": "clock", "arguments": {"at": "서울"}}</tool_call>', "세 시입니다."])
+    lines, seen = iter(["몇 시야?", "15:00", ""]), []
+    (tmp_path / "tools.json").write_text('[{"name": "clock", "parameters": {"properties": {"at": {}}}}]')
+    (tmp_path / "a.txt").write_text("글 하나\n", encoding="utf-8")
+
+    def chat(model, messages, tools, *, passages, **_):
+        seen.append((list(messages), passages))
+        return Reply(iter([Piece(next(said), 5, "stop", 0.0)]), schemas(tools))
+
+    monkeypatch.setattr("builtins.input", lambda prompt: print(prompt) or next(lines))
+    monkeypatch.setattr(midm_mini.Model, "chat", chat)
+    files = ["--tools", str(tmp_path / "tools.json"), "--passages", str(tmp_path / "a.txt"), "--preset", "ko"]
+    assert cli.main(["chat", str(gguf), *files]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        "→ clock(at='서울')" in shown and "clock = " in shown and "세 시입니다." in shown and "<tool_call>" not in shown
+    )
+    assert [message["role"] for message in seen[1][0]] == ["system", "user", "assistant", "tool"]
+    assert seen[1][0][-1]["content"] == "15:00" and seen[0][1] == ["글 하나"]
+    (tmp_path / "tools.json").write_text("[{}]")
+    assert cli.main(["chat", str(gguf), *files]) == 2 and "tools.json" in capsys.readouterr().err
+
+
+def test_the_readmes_example_of_tools_passages_and_schemas_runs(gguf: Path) -> None:
+    page = (SOURCE.parents[1] / "README.md").read_text("utf-8").split("## Tools, passages, schemas")[1]
+    code = page.split("```python\n")[1].split("```")[0]
+    assert 'load("artifacts/export/gguf-q4_k_m")' in code
+    code = code.replace('"artifacts/export/gguf-q4_k_m"', repr(str(gguf)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0 and json.loads(done.stdout.splitlines()[-1]).keys() >= {"city"}, done.stderr
 
 
 def test_info_tells_format_size_tokenizer_context_and_the_manifest(

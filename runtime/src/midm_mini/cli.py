@@ -7,14 +7,23 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from midm_mini import headers
-from midm_mini.format import MANIFEST, Message, MidmError
+from midm_mini.calls import Malformed, Part, ToolCall, schemas
+from midm_mini.format import MANIFEST, SYSTEM_PROMPTS, Message, MidmError
 from midm_mini.manifest import compare
 from midm_mini.model import load
 
-SAMPLING = {"max_tokens": int, "temperature": float, "top_p": float, "seed": int}  # options of Model.stream
-OPENING = {"threads": int, "context": int}  # options of load
+Options = Mapping[str, Callable[[str], Any]]
+SAMPLING: Options = {"max_tokens": int, "temperature": float, "top_p": float, "seed": int}  # options of Model.stream
+HELP = {
+    "system": "the system's turn",
+    "preset": "ko or en: our own short system's turn",
+    "tools": "a file with the JSON schemas of functions that may be called",
+    "passages": "a text file to answer from; may be given several times",
+}
+OPENING: Options = {"threads": int, "context": int}  # options of load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=run.__doc__)
         command.add_argument("path", type=Path, help="a .gguf file or an exported folder")
         for option, kind in kinds.items():
-            command.add_argument(f"--{option.replace('_', '-')}", type=kind, help="as in Python, with the same default")
+            many = "append" if option == "passages" else "store"
+            text = HELP.get(option, "as in Python, with the same default")
+            command.add_argument(f"--{option.replace('_', '-')}", type=kind, action=many, help=text)
         command.set_defaults(run=run)
     options = parser.parse_args(arguments)
     try:
@@ -39,18 +50,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def chat(options: argparse.Namespace) -> None:
-    """One answer to --prompt, or a conversation until an empty line or the end of input."""
+    """One answer to --prompt, or a conversation until an empty line or the end of input. A call is shown, never run:
+    its result is typed, and an empty line gives none."""
     given = {name: value for name, value in vars(options).items() if value is not None}
+    tools = _tools(options.tools) if options.tools else []
+    passages = [file.read_text("utf-8").strip() for file in options.passages or ()]
+    sampling = {name: given[name] for name in SAMPLING if name in given}
     with load(options.path, **{name: given[name] for name in OPENING if name in given}) as model:
         print(f"{model.path} · {model.format} · {model.details['model']} · context {model.context}", file=sys.stderr)
-        messages: list[Message] = [{"role": "system", "content": options.system}] if options.system else []
-        while line := options.prompt or _ask():
+        system = options.system or options.preset
+        messages: list[Message] = [{"role": "system", "content": system}] if system else []
+        while line := options.prompt or _ask("> "):
             messages.append({"role": "user", "content": line})
-            reply = model.chat(messages, **{name: given[name] for name in SAMPLING if name in given})
-            for piece in reply:
-                print(piece.text, end="", flush=True)
-            print("" if reply.finish_reason == "stop" else " […]", flush=True)
-            messages.append({"role": "assistant", "content": reply.text})
+            while messages[-1]["role"] != "assistant":
+                reply = model.chat(messages, tools, passages=passages, **sampling)
+                for part in reply.parts():
+                    print(_shown(part), end="", flush=True)
+                print("" if reply.finish_reason == "stop" else " […]", flush=True)
+                messages.append({"role": "assistant", "content": reply.text})
+                results = [_ask(f"{call.name} = ") for call in reply.tool_calls if not options.prompt]
+                messages += [{"role": "tool", "content": result} for result in results if result]
             if options.prompt:
                 return
 
@@ -108,17 +127,43 @@ def verify(options: argparse.Namespace) -> None:
     print(f"{folder}: whole, as its manifest says; headers sound")
 
 
-def _ask() -> str:
+def _ask(prompt: str) -> str:
     try:
-        return input("> ")
+        return input(prompt)
     except EOFError:
         return ""
 
 
-COMMANDS: Mapping[str, tuple[Callable[[argparse.Namespace], None], Mapping[str, type]]] = {  # name → run, its options
-    "chat": (chat, {"prompt": str, "system": str} | SAMPLING | OPENING),
+def _shown(part: Part) -> str:
+    if isinstance(part, ToolCall):
+        return f"→ {part.name}({', '.join(f'{name}={value!r}' for name, value in part.arguments.items())}) "
+    return f"{part.raw} [no call: {part.why}]" if isinstance(part, Malformed) else part
+
+
+def _tools(file: Path) -> list[dict[str, Any]]:
+    """The JSON schemas of functions in a file, one or a list of them."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        tools = found if isinstance(found, list) else [found]
+        schemas(tools)
+    except (ValueError, AttributeError) as error:
+        raise MidmError(
+            f"{file}: must hold JSON schemas of functions, {{name, description, parameters}} ({error})"
+        ) from None
+    return tools
+
+
+def _preset(language: str) -> str:
+    if language not in SYSTEM_PROMPTS:
+        raise argparse.ArgumentTypeError(f"{language!r}: there are {', '.join(SYSTEM_PROMPTS)}")
+    return SYSTEM_PROMPTS[language]
+
+
+TALK: Options = {"prompt": str, "system": str, "preset": _preset, "tools": Path, "passages": Path}
+COMMANDS: Mapping[str, tuple[Callable[[argparse.Namespace], None], Options]] = {  # name → run, its options
+    "chat": (chat, {**TALK, **SAMPLING, **OPENING}),
     "info": (info, {}),
     "bench": (bench, {"threads": int, "json": Path}),
-    "serve": (serve, {"host": str, "port": int, "hosts": str, "key_file": Path} | OPENING),
+    "serve": (serve, {"host": str, "port": int, "hosts": str, "key_file": Path, **OPENING}),
     "verify": (verify, {}),
 }

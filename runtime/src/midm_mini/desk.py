@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from midm_mini.format import MidmError
 from midm_mini.model import Model, Piece
 
 
@@ -97,8 +98,11 @@ class Desk:
         except ValueError as error:
             wanted = order.prompt_tokens + order.options.get("max_tokens", 1)
             raise Unfit(str(error), is_too_long=wanted > self.model.context) from error
-        for piece in reply:
-            late = time.monotonic() > deadline
-            tell(piece._replace(finish_reason=piece.finish_reason or "length") if late else piece)
-            if late or left.is_set():
-                return
+        try:
+            for piece in reply:
+                late = time.monotonic() > deadline
+                tell(piece._replace(finish_reason=piece.finish_reason or "length") if late else piece)
+                if late or left.is_set():
+                    return
+        except MidmError as error:  # a schema that can no longer be kept to
+            raise Unfit(str(error), is_too_long=False) from error

@@ -25,6 +25,10 @@ PII_PLACEHOLDERS: tuple[str, ...] = (
 SPECIAL_TOKENS = (*CONTROL_TOKENS, *PII_PLACEHOLDERS)  # order of ids: the first three are 0, 1, 2; the rest come last
 STOP_TOKENS = (EOT, EOS)
 ROLES = ("system", "user", "assistant", "tool")
+SYSTEM_PROMPTS = {  # the preset of each language; training data use the same words
+    "ko": "당신은 OpenMidm의 작은 비서 미니입니다. 짧고 정확하게 답하고, 모르면 모른다고 말합니다.",
+    "en": "You are Mini, OpenMidm's small assistant. Answer briefly and exactly; say so when you do not know.",
+}
 MANIFEST = "manifest.json"
 CHAT_TEMPLATE = (
     "{%- macro open(role) %}{{- '" + START_HEADER + "' + role + '" + END_HEADER + "\\n\\n' }}{%- endmacro %}"
@@ -104,6 +108,19 @@ def chat_segments(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]
             before = "\n"
         segments += [Segment(before + content, False, False), Segment(EOT, True, False)]
     return segments if messages and messages[-1]["role"] == "assistant" else [*segments, opening]
+
+
+def with_passages(messages: Sequence[Message], passages: Sequence[str]) -> Sequence[Message]:
+    """The chat with `passages`, after those that it has, in its last user's turn; MidmError if it has none."""
+    if not passages:
+        return messages
+    if isinstance(passages, str):
+        raise MidmError("`passages` is a list of texts")
+    at = max((n for n, message in enumerate(messages) if message.get("role") == "user"), default=None)
+    if at is None:
+        raise MidmError("passages: there is no user's turn to answer from them")
+    turn: Message = {**messages[at], "passages": [*messages[at].get("passages", ()), *passages]}
+    return [*messages[:at], turn, *messages[at + 1 :]]
 
 
 def render_chat(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:

@@ -8,7 +8,8 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ import numpy as np
 from midm_mini import format as bundle
 from midm_mini import headers
 from midm_mini.backend import Backend
+from midm_mini.calls import CallFlow, Malformed, Part, Schemas, ToolCall, call_grammar, schemas
+from midm_mini.constraint import Vocabulary, json_rule
 from midm_mini.format import Message, MidmError
 from midm_mini.sampling import TextFlow, sampler
 
@@ -33,10 +36,13 @@ class Piece(NamedTuple):
 
 
 class Reply:
-    """A reply while it is being written: iterate over its pieces, or take all of it with `.text`."""
+    """A reply while it is being written: iterate over its pieces, or over its `parts`, or take all of it with `.text`.
 
-    def __init__(self, pieces: Iterator[Piece]) -> None:
-        self._pieces = pieces
+    tools: the schemas that its calls are held against.
+    """
+
+    def __init__(self, pieces: Iterator[Piece], tools: Schemas) -> None:
+        self._pieces, self._tools = pieces, tools
         self._seen: list[Piece] = []
 
     def __iter__(self) -> Reply:
@@ -48,8 +54,30 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The whole text; generates what is still to come."""
+        """The whole text as it was written, calls included; generates what is still to come, as all below do."""
         return "".join(piece.text for piece in [*self._seen, *self])
+
+    @property
+    def content(self) -> str:
+        """The text beside the calls."""
+        return "".join(part for part in self.parts() if isinstance(part, str))
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The calls that can be made: of a listed tool, with the arguments that it takes. None is ever run here."""
+        return [part for part in self.parts() if isinstance(part, ToolCall)]
+
+    @property
+    def malformed(self) -> list[Malformed]:
+        """What was begun as a call and is none, with the reason."""
+        return [part for part in self.parts() if isinstance(part, Malformed)]
+
+    def parts(self) -> Iterator[Part]:
+        """From the beginning: text as it is written, a call or what is malformed when it has ended."""
+        flow = CallFlow(self._tools)
+        for piece in chain(tuple(self._seen), self):
+            yield from flow.push(piece.text)
+        yield from flow.rest()
 
     @property
     def finish_reason(self) -> str | None:
@@ -74,10 +102,13 @@ class Model:
     def stream(
         self, prompt: str | Sequence[int], *, max_tokens: int | None = None, temperature: float = 0.0,
         top_p: float = 1.0, seed: int | None = None, stop: str | Sequence[str] = (),
+        json_schema: Mapping[str, Any] | None = None, grammar: str | None = None,
     ) -> Reply:  # fmt: skip
         """Continues `prompt`: plain text (as `prompt_ids`) or exact token ids. `max_tokens` None fills the context.
 
-        Raises MidmError when prompt and `max_tokens` exceed the context, ValueError on an option out of range.
+        json_schema or grammar (Lark as llguidance has it, or GBNF): what the text is kept to; it ends before the limit.
+        Raises MidmError when prompt and `max_tokens` exceed the context, or on a schema or grammar that cannot be kept,
+        ValueError on an option out of range.
         """
         if isinstance(prompt, str) and prompt.startswith(bundle.BOS):
             raise MidmError("prompt starts with BOS: use chat(messages), or stream(tokenize(prompt, special=True))")
@@ -93,16 +124,32 @@ class Model:
                 f"max_tokens={max_tokens}, at least 1; shorten the prompt, or load(..., context=) a larger one"
             )
         choose = sampler(temperature=temperature, top_p=top_p, seed=seed)
-        return Reply(self._pieces(ids, wanted, choose, TextFlow(stops)))
+        if json_schema is not None:
+            if grammar is not None:
+                raise ValueError("json_schema and grammar: a reply is kept to one of them")
+            grammar = f"start: {json_rule(json_schema)}"
+        if grammar is not None:
+            choose = self._vocabulary.constrained(choose, grammar, limit=wanted)
+        return Reply(self._pieces(ids, wanted, choose, TextFlow(stops)), {})
 
-    def chat(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), **options: Any) -> Reply:
+    def chat(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), *, passages: Sequence[str] = (),
+        tool_choice: str = "auto", **options: Any,
+    ) -> Reply:  # fmt: skip
         """Answers a conversation; `options` are those of `stream`. Control tokens inside a content stay plain text.
 
-        tools: JSON schemas of the functions that may be called; a call comes as text, <tool_call>{…}</tool_call>.
+        tools: JSON schemas of the functions that may be called; see the reply's `tool_calls` and `malformed`.
+        tool_choice: auto lets the model choose, none hides the tools; required, or a tool's name, makes one valid call.
+        passages: texts to answer from, given to the last user's turn.
         """
-        return self.stream(self.chat_ids(messages, tools), **options)
+        listed, shown = schemas(tools), () if tool_choice == "none" else tools
+        if tool_choice not in ("auto", "none"):
+            options["grammar"] = call_grammar(listed, tool_choice)
+        return Reply(self.stream(self.chat_ids(messages, shown, passages), **options), listed)
 
-    def chat_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+    def chat_ids(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), passages: Sequence[str] = ()
+    ) -> list[int]:
         """Token ids of the conversation in the bundle's chat format, one BOS included; MidmError unless `chats`."""
         if not self.chats:
             raise MidmError(
@@ -110,7 +157,8 @@ class Model:
                 "bundle of OpenMidm's export, or write the turns yourself and give their ids to stream()"
             )
         control, text = partial(self.tokenize, special=True), partial(self.tokenize, special=False)
-        return bundle.chat_ids(messages, tools, encode_control=control, encode_text=text)
+        shown = bundle.with_passages(messages, passages)
+        return bundle.chat_ids(shown, tools, encode_control=control, encode_text=text)
 
     def prompt_ids(self, text: str) -> list[int]:
         """Token ids of a plain prompt, BOS in front if the artifact has one; control tokens in it stay plain text."""
@@ -155,12 +203,12 @@ class Model:
 
         GGUF only; raises MidmError for other formats, for an empty text and one that exceeds the context.
         """
-        ids = self.tokenize(text, special=False)
-        if not 1 <= len(ids) < self.context:
-            raise MidmError(f"{len(ids)} tokens to embed: give 1 to {self.context - 1}, a long text in parts")
+        ids, opening = self.prompt_ids(text), int(self.bos is not None)
+        if not opening < len(ids) <= self.context:
+            count = len(ids) - opening
+            raise MidmError(f"{count} tokens to embed: give 1 to {self.context - opening}, a long text in parts")
         self._turn += 1
-        opening = [] if self.bos is None else [self.bos]
-        states_TH = self._backend.hidden(opening + ids)[len(opening) :]  # BOS draws all attention and says nothing
+        states_TH = self._backend.hidden(ids)[opening:]  # BOS draws all attention and says nothing
         mean = states_TH.mean(axis=0)
         return mean / np.linalg.norm(mean)
 
@@ -190,6 +238,13 @@ class Model:
             if turn != self._turn:
                 raise MidmError("this reply was ended by a newer request or by close(); read a reply before the next")
             logits = self._backend.step(token)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        ends = [token for token in range(self.vocab_size) if self._backend.ends(token)]
+        pieces = [self._backend.token_bytes(token) for token in range(self.vocab_size)]
+        encode = partial(self._backend.encode, special=False)
+        return Vocabulary(pieces, control=self._silent, ends=ends, encode=encode)
 
     @property
     def _backend(self) -> Backend:

@@ -21,6 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from midm_mini import wire
+from midm_mini.asked import BODY_BYTES, Chat, Completion
 from midm_mini.desk import Desk, Full, Order, Unfit
 from midm_mini.door import Door
 from midm_mini.format import MidmError
@@ -98,7 +99,7 @@ def application(desk: Desk, limits: Limits) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     card = {"id": model_name(desk.model), "object": "model", "created": int(time.time()), "owned_by": "openmidm"}
 
-    async def answer(request: Request, shape: type[wire.Chat] | type[wire.Completion]) -> Response:
+    async def answer(request: Request, shape: type[Chat] | type[Completion]) -> Response:
         asked = wire.parse(shape, await _body(request, limits.client_seconds))
         find(asked.model)
         length, most = asked.characters(), wire.CHARACTERS_PER_TOKEN * desk.model.context
@@ -119,11 +120,11 @@ def application(desk: Desk, limits: Limits) -> FastAPI:
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        return await answer(request, wire.Chat)
+        return await answer(request, Chat)
 
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
-        return await answer(request, wire.Completion)
+        return await answer(request, Completion)
 
     @app.get("/v1/models")
     async def models() -> Response:
@@ -212,13 +213,13 @@ async def _body(request: Request, seconds: float) -> bytes:
     try:
         async with asyncio.timeout(seconds):
             while True:
-                if max(declared, len(body)) > wire.BODY_BYTES:
-                    raise Refusal(413, f"the body exceeds {wire.BODY_BYTES} bytes", code="body_too_large")
+                if max(declared, len(body)) > BODY_BYTES:
+                    raise Refusal(413, f"the body exceeds {BODY_BYTES} bytes", code="body_too_large")
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise Gone
                 body += message.get("body", b"")
-                if not message.get("more_body") and len(body) <= wire.BODY_BYTES:
+                if not message.get("more_body") and len(body) <= BODY_BYTES:
                     return bytes(body)
     except TimeoutError:
         raise Refusal(408, f"the body took more than {seconds:g} seconds", code="body_too_slow") from None

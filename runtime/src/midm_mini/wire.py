@@ -1,4 +1,4 @@
-"""Knows OpenAI's wire format: what a request may say, and how replies and refusals are written."""
+"""Knows OpenAI's wire format: how a request is read, and how replies and refusals are written."""
 
 import json
 import re
@@ -6,25 +6,26 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, TypeVar
 
 import jiter
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
+from midm_mini.asked import Asked, Chat, Completion
+from midm_mini.calls import Malformed, Part, ToolCall
 from midm_mini.desk import Order
-from midm_mini.format import Message
-from midm_mini.model import Model, Piece
+from midm_mini.model import Piece
 
-BODY_BYTES = 1 << 20
-MESSAGES, TOOLS, STOPS = 256, 64, 4
 CHARACTERS_PER_TOKEN = 16  # of context: more than any text has, so that what is longer need not be read
 NEUTRAL: Mapping[str, Any] = {  # what cannot be done here may still be said, if saying it asks for nothing
     **{"n": 1, "best_of": 1, "echo": False, "suffix": "", "logprobs": False, "top_logprobs": 0, "logit_bias": {}},
-    **{"presence_penalty": 0, "frequency_penalty": 0, "response_format": {"type": "text"}, "modalities": ["text"]},
-    **{"tool_choice": "auto", "parallel_tool_calls": True, "store": False},
+    **{"presence_penalty": 0, "frequency_penalty": 0, "modalities": ["text"]},
+    **{"parallel_tool_calls": True, "store": False},
 }
-_TYPE = re.compile(r"(constrained-)?str|list\[.*")  # what pydantic adds to a field's place where it had a choice
+_TYPE = re.compile(
+    r"(constrained-)?str|(list|literal)\[.*|Choice"
+)  # what pydantic adds to a place where it had a choice
 KINDS = {401: "authentication_error", 429: "rate_limit_error", 500: "server_error"}
 
 
@@ -42,180 +43,6 @@ class Refusal(Exception):
     def response(self) -> Response:
         """The refusal as it goes out."""
         return Response(_json(self.error), self.status, self.headers, "application/json")
-
-
-class Shape(BaseModel):
-    """A JSON object with these fields and no others, each of exactly its type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
-
-
-class Function(Shape):
-    """What a tool is called and takes."""
-
-    name: str
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class Tool(Shape):
-    """A function that may be called."""
-
-    type: Literal["function"]
-    function: Function
-
-
-class Called(Shape):
-    """A function's name and the JSON of its arguments."""
-
-    name: str
-    arguments: str
-
-
-class ToolCall(Shape):
-    """A call that the assistant made."""
-
-    id: str | None = None
-    type: Literal["function"] = "function"
-    function: Called
-
-
-class Part(Shape):
-    """A part of a content; text is all that a model of text reads."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Turn(Shape):
-    """One message; `passages` is our own field: documents that a user's turn is to be answered from."""
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
-    passages: list[str] | None = None
-    tool_calls: Annotated[list[ToolCall], Field(max_length=TOOLS)] | None = None
-    tool_call_id: str | None = None
-
-    @model_validator(mode="after")
-    def _belongs_to_its_role(self) -> "Turn":
-        if self.content is None and not self.tool_calls:
-            raise ValueError("content: only an assistant that calls tools may leave it out")
-        if self.tool_call_id is not None and self.role != "tool":
-            raise ValueError("tool_call_id: belongs to a tool's message")
-        return self
-
-    @property
-    def text(self) -> str:
-        """The content, its parts joined."""
-        return "".join(part if isinstance(part, str) else part.text for part in self.content or ())
-
-    def message(self) -> Message:
-        """The turn as the chat template takes it, which checks the rest."""
-        message: Message = {"role": self.role, "content": self.text}
-        if self.passages:
-            message["passages"] = self.passages
-        if self.tool_calls:
-            message["tool_calls"] = [call.model_dump() for call in self.tool_calls]
-        return message
-
-
-class StreamOptions(Shape):
-    """What a stream tells beside the text."""
-
-    include_usage: bool = False
-
-
-Count = Annotated[int, Field(ge=1, le=1 << 20)]
-Stop = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-class Asked(Shape):
-    """What both kinds of completion share. Temperature is 0 by default: greedy, as everywhere in this wheel."""
-
-    model: str
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=STOPS)] | None = None
-    user: str | None = None  # a name for somebody's records; we keep none
-
-    @model_validator(mode="after")
-    def _options_of_a_stream(self) -> "Asked":
-        if self.stream_options and not self.stream:
-            raise ValueError("stream_options: only with stream")
-        return self
-
-    def characters(self) -> int:
-        """Length of what is to be read, as JSON."""
-        return len(self.model_dump_json(include={"messages", "tools", "prompt"}, exclude_none=True))
-
-    def options(self) -> dict[str, Any]:
-        """Options of Model.stream; what was not said keeps the model's own default."""
-        said = self.model_dump(include={"max_tokens", "temperature", "top_p", "seed", "stop"}, exclude_none=True)
-        return said | ({"seed": said["seed"] % 2**64} if "seed" in said else {})
-
-
-class Chat(Asked):
-    """/v1/chat/completions."""
-
-    kind: ClassVar = ("chatcmpl", "chat.completion", "chat.completion.chunk")
-    messages: Annotated[list[Turn], Field(min_length=1, max_length=MESSAGES)]
-    tools: Annotated[list[Tool], Field(max_length=TOOLS)] | None = None
-    max_completion_tokens: Count | None = None
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> "Chat":
-        if self.max_tokens and self.max_completion_tokens:
-            raise ValueError("max_tokens: is the old name of max_completion_tokens; give one of them")
-        return self
-
-    def ids(self, model: Model) -> list[int]:
-        """Token ids of the conversation."""
-        tools = [tool.model_dump(exclude_unset=True) for tool in self.tools or ()]
-        return model.chat_ids([turn.message() for turn in self.messages], tools)
-
-    def options(self) -> dict[str, Any]:
-        limit = self.max_completion_tokens
-        return super().options() | ({"max_tokens": limit} if limit else {})
-
-    def whole(self, text: str) -> dict[str, Any]:
-        """A choice of a reply given at once."""
-        return {"message": {"role": "assistant", "content": text}}
-
-    def part(self, text: str) -> dict[str, Any]:
-        """A choice of a chunk."""
-        return {"delta": {"content": text} if text else {}}
-
-    def opening(self) -> list[dict[str, Any]]:
-        """Choices of the chunk that comes before any text."""
-        return [{"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}]
-
-
-class Completion(Asked):
-    """/v1/completions: a text, which BOS is put in front of, or exact token ids."""
-
-    kind: ClassVar = ("cmpl", "text_completion", "text_completion")
-    prompt: str | Annotated[list[int], Field(min_length=1, max_length=BODY_BYTES)]
-
-    def ids(self, model: Model) -> list[int]:
-        """Token ids of the prompt."""
-        if isinstance(self.prompt, str):
-            return [model.bos, *model.tokenize(self.prompt, special=False)]
-        return self.prompt
-
-    def whole(self, text: str) -> dict[str, Any]:
-        """A choice of a reply given at once, and of a chunk."""
-        return {"text": text}
-
-    part = whole
-
-    def opening(self) -> list[dict[str, Any]]:
-        """Choices of the chunk that comes before any text: none is due."""
-        return []
 
 
 Kind = TypeVar("Kind", bound=Asked)
@@ -256,8 +83,18 @@ def about(asked: Chat | Completion) -> dict[str, Any]:
 
 def whole(asked: Chat | Completion, order: Order, pieces: Sequence[Piece]) -> Response:
     """The reply at once."""
-    choice = asked.whole("".join(piece.text for piece in pieces))
-    choices = [{"index": 0, **choice, "logprobs": None, "finish_reason": pieces[-1].finish_reason}]
+    flow = asked.flow()
+    parts = [*flow.push("".join(piece.text for piece in pieces)), *flow.rest()]
+    text = "".join(map(_text, parts))
+    choice: dict[str, Any] = {"text": text}
+    if isinstance(asked, Chat):
+        calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
+        told = [part._asdict() for part in parts if isinstance(part, Malformed)]
+        message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
+        message |= {name: found for name, found in {"tool_calls": calls, "malformed": told}.items() if found}
+        choice = {"message": message}
+    reason = _reason(pieces[-1], any(isinstance(part, ToolCall) for part in parts))
+    choices = [{"index": 0, **choice, "logprobs": None, "finish_reason": reason}]
     return Response(_json(about(asked) | {"choices": choices, "usage": usage(order)}), media_type="application/json")
 
 
@@ -267,14 +104,22 @@ async def events(
     """The reply as server-sent events; a fault of ours under way is told as an error, for the status is out."""
     head, counted = about(asked), bool(asked.stream_options and asked.stream_options.include_usage)
     blank = {"usage": None} if counted else {}
-    if opening := asked.opening():
-        yield _event(head | {"choices": opening} | blank)
+
+    def chunk(told: dict[str, Any], reason: str | None = None) -> bytes:
+        choice = {"index": 0, **({"delta": told} if isinstance(asked, Chat) else {"text": ""} | told)}
+        return _event(head | {"choices": [choice | {"logprobs": None, "finish_reason": reason}]} | blank)
+
+    flow, calls = asked.flow(), 0
+    if isinstance(asked, Chat):
+        yield chunk({"role": "assistant", "content": ""})
     piece: Piece | None = first
     async with aclosing(more):
         while piece:
-            if piece.text or piece.finish_reason:
-                choice = {"index": 0, **asked.part(piece.text), "logprobs": None, "finish_reason": piece.finish_reason}
-                yield _event(head | {"choices": [choice]} | blank)
+            for part in [*flow.push(piece.text), *(flow.rest() if piece.finish_reason else ())]:
+                yield chunk(_told(part, calls) if isinstance(asked, Chat) else {"text": part})
+                calls += isinstance(part, ToolCall)
+            if piece.finish_reason:
+                yield chunk({}, _reason(piece, calls > 0))
             try:
                 piece = await anext(more, None)
             except Exception:
@@ -289,6 +134,31 @@ def usage(order: Order) -> dict[str, int]:
     """Tokens read and written; the token that ends a turn counts."""
     counts = {"prompt_tokens": order.prompt_tokens, "completion_tokens": order.completion_tokens}
     return counts | {"total_tokens": sum(counts.values())}
+
+
+def _told(part: Part, before: int) -> dict[str, Any]:
+    """A part of a chat's stream; `before`: the calls before it."""
+    if isinstance(part, ToolCall):
+        return {"tool_calls": [{"index": before, **_call(part)}]}
+    return {"content": _text(part)} | ({"malformed": [part._asdict()]} if isinstance(part, Malformed) else {})
+
+
+def _text(part: Part) -> str:
+    """What a part is as content: what is no call stays text."""
+    return part if isinstance(part, str) else part.raw if isinstance(part, Malformed) else ""
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    arguments = json.dumps(call.arguments, ensure_ascii=False)
+    return {
+        "id": f"call_{uuid.uuid4().hex}",
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments},
+    }
+
+
+def _reason(last: Piece, has_called: bool) -> str | None:
+    return "tool_calls" if has_called and last.finish_reason == "stop" else last.finish_reason
 
 
 def _event(value: object) -> bytes:

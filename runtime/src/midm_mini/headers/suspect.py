@@ -54,7 +54,7 @@ class Suspect:
         for mark, most in MOST.items():
             self.must((count := data.count(mark)) <= most, f"{field}'s number of {mark.decode()}", count, f"{most}")
         try:
-            found = json.loads(self.decoded(data, field), object_pairs_hook=_object, parse_constant=_constant)
+            found = json.loads(self.decoded(data, field), object_pairs_hook=unique_keys, parse_constant=_constant)
         except (ValueError, RecursionError) as error:
             raise MidmError(f"{self.file}: {field} is no sound JSON ({error}); export it anew or get it anew") from None
         self.must(isinstance(found, dict), field, type(found).__name__, "one object")
@@ -78,7 +78,8 @@ class Suspect:
         self.must(not strange, f"{field} has a key that", ", ".join(strange), ", ".join(sorted(names)))
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of `pairs`; a key that stands twice is no JSON here."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key stands twice")
