@@ -35,6 +35,11 @@ class Line:
         if told and (trouble := json.loads(self._heard.readline() or '"the tracker is gone"')):
             raise TrackingError(trouble)
 
+    def close(self) -> None:
+        """Hangs up."""
+        self._heard.close()
+        self._wire.close()
+
 
 def connect(module: str) -> Line:
     """A line to the tracker of this pipeline, started as `module` if there is none; a cell run by hand has its own.
