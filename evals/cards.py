@@ -76,7 +76,10 @@ def page(evidence: Evidence) -> str:
     said = sorted({str(report["license"]) for name, report in evidence.items() if "license" in report})
     tables = {
         "data": (("part", "documents", "tokens", "file"), _data(evidence)),
-        "training": (("stage", "parameters", "layers", "tokens", "first loss", "last loss", "file"), _training(evidence)),
+        "training": (
+            ("stage", "parameters", "layers", "tokens", "first loss", "last loss", "file"),
+            _training(evidence),
+        ),
         "evaluation": (
             ("model", "MB", "bpb ko", "bpb en", "QA ko", "QA en", "n", "chance", "chat ko", "chat en", "KL", "file"),
             _evaluation(models),

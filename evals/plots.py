@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from evals.pictures import PNG, STYLE
@@ -31,18 +32,18 @@ def line_of_models(models: Mapping[str, Mapping[str, Any]], file: Path) -> None:
 
 def safety_by_category(examined: Mapping[str, Mapping[str, Any]], file: Path) -> None:
     """Share of risky prompts refused, by domain and language, with 95 % intervals; a colour per subject."""
-    names = [name for name in (*FIRST, *sorted(examined)) if name in examined]
-    names = list(dict.fromkeys(names))
-    groups = [("refused_by_domain", key) for key in sorted(examined[names[0]]["refused_by_domain"])]
-    groups += [("refused_by_lang", key) for key in sorted(examined[names[0]]["refused_by_lang"])]
-    figure = Figure(figsize=(10, 1.5 + 0.14 * len(groups) * (len(names) + 2)), **STYLE)
-    axes, height = figure.subplots(), 1 / (len(names) + 2)
-    for at, name in enumerate(names):
-        rates = [examined[name][kind][key] for kind, key in groups]
+    kinds, first = ("refused_by_domain", "refused_by_lang"), next(iter(examined.values()))
+    groups = [(kind, key) for kind in kinds for key in sorted(first[kind])]
+    figure = Figure(figsize=(10, 1.5 + 0.11 * len(groups) * (len(examined) + 2)), **STYLE)
+    axes, height = figure.subplots(), 1 / (len(examined) + 2)
+    axes.set_prop_cycle(color=colormaps["tab20"](range(20)))
+    for at, (name, report) in enumerate(examined.items()):
+        rates = [report[kind][key] for kind, key in groups]
         places = [place + at * height for place in range(len(groups))]
         _intervals(axes, rates, places, label=name)
     axes.set_yticks([place + 0.4 for place in range(len(groups))], [key for _, key in groups])
     axes.set(xlabel="share of risky prompts refused, 95 % interval", xlim=(-0.02, 1.02))
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     figure.legend(fontsize=7, loc="outside right upper")
     figure.savefig(file, **PNG)

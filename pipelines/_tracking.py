@@ -92,7 +92,7 @@ class Run:
             absent = ", ".join(sorted(set(artifacts) - set(passed))) or "evaluate@mini"
             return self.tags({RELEASED: f"no: no finished run on record that made {absent} as dvc.lock has it"})
         tags = {"md5": judged.tags["input.model"], "git.commit": judged.tags["git.commit"]}
-        tags |= {f"export@{name}": md5 for name, md5 in passed.items()}
+        tags |= {f"export.{name}": md5 for name, md5 in passed.items()}
         if not self.client.search_registered_models(f"name = '{REGISTERED}'"):
             self.client.create_registered_model(REGISTERED)
         known = self.client.search_model_versions(f"name = '{REGISTERED}'")

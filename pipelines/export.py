@@ -73,7 +73,7 @@ def main(*, model: Path, calibration: Path | None, name: str, out: Path, params:
     verdict = verify.verify(out, parent=parent, reference=reference.logits(model), **gate)
     made = lineage(params.model_dump(), model=model, calibration=calibration)
     size = manifest.write(out, name=name, parent=parent, card=card, lineage=made)
-    journal.conclude(**asdict(verdict), **notes, size_bytes=size, parameters=parent.parameters)
+    journal.conclude(**asdict(verdict), **notes, size_bytes=size, parameters=parent.parameters, license=params.license)
 
 
 if __name__ == "__main__":

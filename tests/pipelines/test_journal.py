@@ -132,7 +132,7 @@ def test_mini_is_released_when_the_bytes_of_every_artifact_came_through_their_ga
         stage("report", {"reports": mini}, Path("out"), artifacts=["x"])
     released = client.get_model_version_by_alias("mini", "released")
     assert released.version == 1 and released.tags["md5"] == "abc123.dir"
-    assert released.tags["export@x"] == digest(md5s_of(bundle))
+    assert released.tags["export.x"] == digest(md5s_of(bundle))
     lock.write_text(lock.read_text().replace(digest(md5s_of(bundle)), "0" * 32))  # made anew, by a run not on record
     stage("report", {"reports": mini}, Path("out"), artifacts=["x"])
     assert runs()[1][0].data.tags["released"].startswith("no: ")

@@ -37,8 +37,10 @@ def test_a_page_and_only_the_pictures_that_have_evidence_are_made(tmp_path):
             "report": "{}",
         },
     )
-    assert found == {"subjects": ["mini"], "reports": 2, "pictures": ["loss.png", "pareto.png"]}
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"report.md", "data-card.md", "loss.png", "pareto.png"}
+    drawn = ["line.png", "loss.png", "pareto.png"]
+    assert found == {"subjects": ["mini"], "reports": 2, "pictures": drawn}
+    pages = {"report.md", "model-card.md", "data-card.md", "report.html"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {*pages, *drawn}
     assert "| mini |" in (tmp_path / "out" / "report.md").read_text()
 
 
@@ -51,6 +53,13 @@ def test_the_filter_s_waterfall_becomes_a_picture_by_language_and_source(tmp_pat
     found = run(tmp_path, {"evaluate@mini": json.dumps(MODEL), "filter": json.dumps(dropped | {"waterfall": fall})})
     assert "filter.png" in found["pictures"]
     assert (tmp_path / "out/filter.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_effects_of_ablations_become_a_picture(tmp_path):
+    row = {"name": "no filter", "metric": "QA ko", "value": -0.1, "low": -0.2, "high": 0.05}
+    found = run(tmp_path, {"evaluate@mini": json.dumps(MODEL), "ablation": json.dumps({"effects": [row]})})
+    assert "ablation.png" in found["pictures"]
+    assert "data:image/png" in (tmp_path / "out/report.html").read_text()
 
 
 def test_no_evaluation_is_an_error(tmp_path):
