@@ -11,7 +11,7 @@ from pipelines._stage import StageError
 
 MODEL = {
     "size_bytes": 10, "chance": 0.25, "kl_parent": None, "top1_parent": None, "bpb_ko": 1.0, "bpb_en": 1.0,
-    "chat_ko": 0.5, "chat_en": 0.5,
+    "chat_ko": 0.5, "chat_en": 0.5, "n_qa_ko": 2, "n_qa_en": 2,
     **{f"qa_{lang}{end}": 0.5 for lang in ("ko", "en") for end in ("", "_low", "_high")},
 }  # fmt: skip
 
