@@ -7,22 +7,22 @@ import sys
 import pytest
 
 from tests.tools import tiny_line
-from tools import find, reproduce
+from tools import compare, find, reproduce
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory):
-    """A repository that ran twice, with other numbers, and a clone of it with nothing but the remote."""
+    """A repository that ran, ran again with other numbers, and a clone of it with nothing but the remote."""
     place = tmp_path_factory.mktemp("team")
     origin, clone, tracking = place / "origin", place / "clone", f"sqlite:///{place}/origin/mlflow.db"
     origin.mkdir()
     tiny_line.build(origin, tracking)
     made = []
-    for times in (3, 5):
+    for times, mode in ((3, "on"), (5, "off")):
         (origin / "params.yaml").write_text(f"first: {{times: {times}}}\nsecond: {{times: 1}}\n")
-        tiny_line.run(origin, tracking, "dvc repro -q")
+        tiny_line.run(origin, tracking, "dvc repro", mode)
         tiny_line.run(origin, tracking, "dvc push -q")
         made.append((origin / "artifacts/second/part/made.txt").read_bytes())
         tiny_line.commit(origin, tracking, f"{times}-times")
@@ -78,7 +78,8 @@ def test_a_whole_pipeline_comes_back_with_what_every_stage_read_and_made(team, c
     said = call(reproduce, "--run", parent)
     assert said.count("same ") == 3 and "data/text" in said
     place = clone / ".scratch/runs" / parent[:12]
-    assert (place / "artifacts/first/part/made.txt").read_bytes() == old
+    assert (place / "artifacts/second/part/made.txt").read_bytes() == old
+    assert (place / "artifacts/first/note.txt").read_text() == "first 3 times"
 
 
 def test_bytes_that_are_not_on_the_remote_are_an_error_that_says_so(team, call, tmp_path):
@@ -102,8 +103,10 @@ def test_a_file_finds_its_run_and_a_run_its_files(team, call, monkeypatch):
     first, second = (known(tracking)[name][0].info.run_id for name in ("first", "second"))
     md5 = hashlib.md5(old).hexdigest()
     said = call(find, "--md5", md5)
-    assert sorted(line.split()[1] for line in said.splitlines()) == sorted((first, second))
+    assert [line.split()[1] for line in said.splitlines()] == [second]
     assert "made artifacts/second/part/made.txt" in said
+    folder = known(tracking)["first"][0].data.tags["output.md5"]
+    assert {line.split()[1] for line in call(find, "--md5", folder).splitlines()} == {first, second}
     said = call(find, "--run", second[:8])
     assert f"made {md5}  artifacts/second/part/made.txt" in said and "read " in said
     assert "no run on record" in call(find, "--md5", "0" * 32)
@@ -111,11 +114,22 @@ def test_a_file_finds_its_run_and_a_run_its_files(team, call, monkeypatch):
     assert "no mlflow.db" in call(find, "--run", second)
 
 
-def test_the_md5_of_an_output_is_the_one_dvc_gives_it(team, call):
+def test_md5s_are_those_that_dvc_gives(team):
     from ruamel.yaml import YAML
 
     clone, tracking, _ = team
-    lock = YAML(typ="safe").load(clone / "dvc.lock")["stages"]["second"]
-    run = known(tracking)["second"][1]
-    assert run.data.tags["output.md5"] == lock["outs"][0]["md5"]
-    assert json.loads(run.inputs.dataset_inputs[0].dataset.source)["md5"] == lock["deps"][0]["md5"]
+    text = tiny_line.run(clone, tracking, "git show HEAD~1:dvc.lock")
+    lock = YAML(typ="safe").load(text)["stages"]
+    for name in ("first", "second"):
+        run = known(tracking)[name][0]
+        assert run.data.tags["output.md5"] == lock[name]["outs"][0]["md5"]
+        assert json.loads(run.inputs.dataset_inputs[0].dataset.source)["md5"] == lock[name]["deps"][0]["md5"]
+
+
+def test_two_runs_and_two_revisions_are_compared(team, call):
+    clone, tracking, _ = team
+    run = known(tracking)["second"][0].info.run_id
+    said = call(compare, "--a", run, "--b", "HEAD")
+    assert "| first.times | – | 5 |" in said and "artifacts/second" in said and "letters" in said
+    said = call(compare, "--a", "HEAD~1", "--b", str(clone / "reports"))
+    assert "| first.times | 3 | 5 |" in said and "Params: 1 of 2 differ" in said
