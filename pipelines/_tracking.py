@@ -38,14 +38,15 @@ class Run:
         self.md5s = md5s_known_to_dvc()
         sources = {path for path in inputs.values() if path.as_posix() not in self.md5s and path != Path("reports")}
         self.md5s |= {path.as_posix(): digest(md5s_of(path)) for path in sources}
-        tags = _tags(name, params, inputs, self.md5s)
+        patch = changes()
+        tags = _tags(name, params, inputs, self.md5s) | {"git.dirty": str(bool(patch)).lower()}
         self.parent = self._parent(tags, start)
         if self.parent:
             tags["mlflow.parentRunId"] = self.parent
         self.id = self.client.create_run(self.experiment, start, tags, name).info.run_id
         self._log_params(params)
         self._log_datasets()
-        if patch := changes():
+        if patch:
             self.attach(CHANGES, patch)
         self.monitor = SystemMetricsMonitor(self.id, sampling_interval=5)
         self.monitor.start()
@@ -234,12 +235,7 @@ def _record(run: Any) -> Record:
 
 
 def _tags(name: str, params: dict[str, Any], inputs: dict[str, Path], md5s: dict[str, str]) -> dict[str, str]:
-    tags = {
-        "dvc.stage": name,
-        "params.hash": params_hash(params),
-        "git.commit": git("rev-parse", "HEAD") or "none",
-        "git.dirty": str(bool(changes())).lower(),
-    }
+    tags = {"dvc.stage": name, "params.hash": params_hash(params), "git.commit": git("rev-parse", "HEAD") or "none"}
     if untracked := git("ls-files", "--others", "--exclude-standard", "*.py"):
         tags["git.untracked"] = " ".join(untracked.split())[:500]  # no commit and no patch has them
     if experiment := os.environ.get("DVC_EXP_NAME"):

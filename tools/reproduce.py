@@ -47,7 +47,7 @@ def restore_code(runs: list[_tracking.Record], place: Path) -> None:
         raise LookupError(f"commit {commit} is not in this clone; git fetch from where the run was made")
     call("git", "worktree", "add", "--quiet", "--detach", str(place), commit)
     if patch:
-        subprocess.run(["git", "apply", "--whitespace=nowarn"], cwd=place, input=patch, check=True)
+        call("git", "apply", "--whitespace=nowarn", cwd=place, input=patch)
     print(f"{place}: commit {commit}{' with the changes recorded by the run' if patch else ''}")
     if untracked := first.tags.get("git.untracked"):
         print(f"warning: these were not in git when it ran, and are missing here: {untracked}")
@@ -67,7 +67,7 @@ def restore_data(wanted: dict[str, str], place: Path) -> None:
     if not outs:
         return
     yaml, lock = YAML(), place / "dvc.lock"
-    content = yaml.load(lock) if lock.exists() else {"schema": "2.0", "stages": {}}
+    content = yaml.load(lock) if lock.exists() else {"schema": "2.0"}
     yaml.dump(with_outs(content, outs), lock)
     same_store(place)
     if subprocess.run([sys.executable, "-m", "dvc", "pull", "--quiet", *outs], cwd=place).returncode:
@@ -78,7 +78,7 @@ def with_outs(lock: dict[str, Any], outs: dict[str, str]) -> dict[str, Any]:
     """dvc.lock with these md5s as the outs of their stages: artifacts/<stage>/<cell> belongs to <stage>@<cell>."""
     for path, md5 in outs.items():
         name = path.removeprefix("artifacts/").replace("/", "@", 1)
-        stage = lock["stages"].setdefault(name, {"cmd": ""})
+        stage = lock.setdefault("stages", {}).setdefault(name, {"cmd": ""})
         others = [row for row in stage.get("outs", []) if row["path"] != path]
         stage["outs"] = [*others, {"path": path, "hash": "md5", "md5": md5}]
     return lock
@@ -95,9 +95,9 @@ def same_store(place: Path) -> None:
             local.setdefault("core", {})["remote"] = default
 
 
-def call(*command: str) -> None:
+def call(*command: str, **more: Any) -> None:
     """Runs a command that must succeed."""
-    if subprocess.run(command).returncode:
+    if subprocess.run(command, **more).returncode:
         raise LookupError(f"that failed: {' '.join(command)}")
 
 
