@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from evals.pictures import PNG, STYLE
 from evals.report import FIRST
+
+KINDS = ("refused_by_domain", "refused_by_category", "refused_by_lang")
 
 
 def line_of_models(models: Mapping[str, Mapping[str, Any]], file: Path) -> None:
@@ -31,21 +32,25 @@ def line_of_models(models: Mapping[str, Mapping[str, Any]], file: Path) -> None:
 
 
 def safety_by_category(examined: Mapping[str, Mapping[str, Any]], file: Path) -> None:
-    """Share of risky prompts refused, by domain and language, with 95 % intervals; a colour per subject."""
-    kinds, first = ("refused_by_domain", "refused_by_lang"), next(iter(examined.values()))
-    groups = [(kind, key) for kind in kinds for key in sorted(first[kind])]
-    figure = Figure(figsize=(10, 1.5 + 0.11 * len(groups) * (len(examined) + 2)), **STYLE)
-    axes, height = figure.subplots(), 1 / (len(examined) + 2)
-    axes.set_prop_cycle(color=colormaps["tab20"](range(20)))
-    for at, (name, report) in enumerate(examined.items()):
-        rates = [report[kind][key] for kind, key in groups]
-        places = [place + at * height for place in range(len(groups))]
-        _intervals(axes, rates, places, label=name)
-    axes.set_yticks([place + 0.4 for place in range(len(groups))], [key for _, key in groups])
+    """Share of risky prompts refused, by domain, category and language: Mini with its 95 % interval, all others beside.
+
+    Without Mini the first subject stands for it.
+    """
+    chief = "mini" if "mini" in examined else next(iter(examined))
+    groups = [(kind, key) for kind in KINDS for key in sorted(examined[chief].get(kind, {}))]
+    figure = Figure(figsize=(9, 1.4 + 0.3 * len(groups)), **STYLE)
+    axes, places = figure.subplots(), range(len(groups))
+    for name, report in examined.items():
+        rates = [report.get(kind, {}).get(key, {}).get("value") for kind, key in groups]
+        known = [(rate, place) for rate, place in zip(rates, places, strict=True) if rate is not None]
+        if known and name != chief:
+            axes.plot(*zip(*known, strict=True), "|", color="#cc6677", markersize=9, label="others")
+    _intervals(axes, [examined[chief][kind][key] for kind, key in groups], places, label=chief)
+    axes.set_yticks(places, [f"{kind.rsplit('_', 1)[1]}: {key}" for kind, key in groups], fontsize=8)
     axes.set(xlabel="share of risky prompts refused, 95 % interval", xlim=(-0.02, 1.02))
-    axes.margins(y=0.01)
     axes.invert_yaxis()
-    figure.legend(fontsize=7, loc="outside right upper")
+    shown = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    axes.legend(shown.values(), shown.keys(), fontsize=8)
     figure.savefig(file, **PNG)
 
 
@@ -63,4 +68,4 @@ def forest(effects: Sequence[Mapping[str, Any]], file: Path) -> None:
 
 def _intervals(axes: Any, rows: Sequence[Mapping[str, float]], places: Sequence[float], label: str) -> None:
     spread = [[row["value"] - row["low"] for row in rows], [row["high"] - row["value"] for row in rows]]
-    axes.errorbar([row["value"] for row in rows], places, xerr=spread, fmt="o", capsize=2, markersize=3, label=label)
+    axes.errorbar([row["value"] for row in rows], places, xerr=spread, fmt="o", capsize=3, markersize=4, label=label)
