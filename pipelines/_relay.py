@@ -31,7 +31,7 @@ class Line:
         self._wire, self._heard, self.pipeline = wire, wire.makefile(encoding="utf-8"), pipeline
 
     def say(self, verb: str, *values: Any) -> None:
-        """Sends JSON values, bytes, paths; after "end" waits until all is written. TrackingError once trouble is told."""
+        """Sends JSON, bytes and paths, after "end" waits until all is written; TrackingError once trouble is told."""
         with contextlib.suppress(BrokenPipeError):
             self._wire.sendall(json.dumps([verb, *values], default=_plain).encode() + b"\n")
         told = verb == "end" or select.select([self._wire], [], [], 0)[0]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOMES = dict.fromkeys(("pipelines", "corpus", "models", "export", "evals"), ROOT) | {"midm_mini": ROOT / "runtime/src"}
 FRAME = {
     f"pipelines/_{name}.py" for name in ("stage", "journal", "relay", "tracking")
-}  # they change no byte of an output
+}  # change no byte of an out
 
 
 def stage_files() -> list[Path]:
