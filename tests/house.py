@@ -13,9 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HOMES = dict.fromkeys(("pipelines", "corpus", "models", "export", "evals"), ROOT) | {"midm_mini": ROOT / "runtime/src"}
-FRAME = {
-    f"pipelines/_{name}.py" for name in ("stage", "journal", "relay", "tracking")
-}  # change no byte of an out
+FRAME = {f"pipelines/_{name}.py" for name in ("stage", "journal", "relay", "tracking")}  # change no byte of an out
 
 
 def stage_files() -> list[Path]:
