@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ class TorchSubject:
             raise SubjectError(f"{path}/tokenizer.json lacks one of {BOS} {STOP_TOKENS}; use the line's own tokenizer")
         self.bos, *self._stops = ids
         self.context = int(json.loads((path / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"])
-        self._model = None if memory else self._open()
+        if memory is None:
+            self._model.eval()  # opened now
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text: no BOS, and nothing in it is read as a control token."""
@@ -57,9 +59,10 @@ class TorchSubject:
 
     def close(self) -> None:
         """Lets the weights go."""
-        del self._model
+        vars(self).pop("_model", None)
 
-    def _open(self) -> Any:
+    @cached_property
+    def _model(self) -> Any:
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -69,7 +72,6 @@ class TorchSubject:
     def _logits(self, ids: Sequence[int]) -> np.ndarray:
         import torch
 
-        self._model = self._model or self._open()
         with torch.inference_mode():
             row = torch.tensor([ids], device=self._model.device)
             return self._model(row, use_cache=False).logits[0].cpu().numpy()
