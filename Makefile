@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=  # uv compiles nothing: sixty processes would 
 export TOKENIZERS_PARALLELISM := false
 LOOPBACK := localhost:$(PORT),127.0.0.1:$(PORT)
 
-.PHONY: help env repro test check ui chat serve wheels plan preview doctor bench eval
+.PHONY: help env repro test check ui server find reproduce compare chat serve wheels plan preview doctor bench eval
 .DEFAULT_GOAL := help
 
 help:    ## this list
@@ -41,6 +41,18 @@ check: env ## what a change must pass: style, types, walls, fast tests
 
 ui: env  ## MLflow's pages on http://127.0.0.1:5000   (PORT=5001)
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --workers 1 --host 127.0.0.1 --port $(PORT) --allowed-hosts "$(LOOPBACK)"
+
+server: env ## a team's MLflow on a PostgreSQL of its own, this machine only   (PORT=5001 PLACE=folder HOSTS=mlflow.team.example)
+	@python -m tools.server --port $(PORT) $(if $(PLACE),--place "$(PLACE)") --hosts "$(HOSTS)"
+
+find: env ## which run made or read a file, or what a run read and made   (MD5=… or RUN=…)
+	@python -m tools.find $(if $(MD5),--md5 "$(MD5)",--run "$(RUN)")
+
+reproduce: env ## a run's commit, params and data, beside this clone, md5s checked   (RUN=… PLACE=folder)
+	@python -m tools.reproduce --run "$(RUN)" $(if $(PLACE),--place "$(PLACE)")
+
+compare: env ## params, data and metrics of two runs, git revisions or reports folders   (A=HEAD~1 B=reports)
+	@python -m tools.compare --a "$(A)" --b "$(B)"
 
 chat: env ## talk to an exported Mini   (ARTIFACT=gguf-q8_0)
 	@midm-mini chat artifacts/export/$(ARTIFACT)

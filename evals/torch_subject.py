@@ -33,8 +33,8 @@ class TorchSubject:
             raise SubjectError(f"{path}/tokenizer.json lacks one of {BOS} {STOP_TOKENS}; use the line's own tokenizer")
         self.bos, *self._stops = ids
         self.context = int(json.loads((path / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"])
-        if not memory:
-            self._model  # noqa: B018  opened now
+        if memory is None:
+            self._model.eval()  # opened now
         self._prompt: tuple[list[int], Any, Any] = ([], None, None)  # the last one followed: ids, cache, its last row
 
     def encode(self, text: str) -> list[int]:
@@ -86,7 +86,7 @@ class TorchSubject:
 
     def close(self) -> None:
         """Lets the weights go."""
-        self.__dict__.pop("_model", None)
+        vars(self).pop("_model", None)
 
     @cached_property
     def _model(self) -> Any:

@@ -1,9 +1,11 @@
 """Knows the parent: a Hugging Face Llama folder, its config, its tokenizer's ids and its tensors one at a time."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,12 @@ class Parent:
         from tokenizers import Tokenizer
 
         return bool(Tokenizer.from_file(str(self.folder / "tokenizer.json")).encode("").ids)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """sha256 of the config, the tokenizer and the weight files, by file name; they are read once."""
+        own = self.folder / "config.json", self.folder / "tokenizer.json"
+        return {path.name: sha256(path) for path in (*own, *weight_files(self.folder))}
 
     @property
     def parameters(self) -> int:
@@ -151,6 +159,12 @@ def weight_files(folder: Path) -> list[Path]:
     if files := sorted(folder.glob("model*.safetensors")):
         return files
     raise CheckpointError(f"{folder}: no model*.safetensors; save the model with transformers' save_pretrained")
+
+
+def sha256(path: Path) -> str:
+    """The file's digest in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_tokenizer(parent: Parent, out: Path) -> None:

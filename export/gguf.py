@@ -1,6 +1,5 @@
 """Knows GGUF: a Llama checkpoint and its tokenizer as one file for llama.cpp, and its quantized kinds."""
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -181,10 +180,7 @@ def _describe(writer: "gguf.GGUFWriter", parent: Parent, card: Card, precision: 
     said |= {"layer_norm_rms_eps": config["rms_norm_eps"]}
     for key, value in said.items():
         getattr(writer, f"add_{key}")(value)
-    digests = []
-    for file in checkpoint.weight_files(parent.folder):
-        with file.open("rb") as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    digests = [parent.digests[file.name] for file in checkpoint.weight_files(parent.folder)]
     writer.add_array("openmidm.parent.sha256", digests)  # of its weight files, in order, as manifest.json has them
 
 

@@ -1,6 +1,5 @@
 """Knows the manifest: a bundle's name, licence, lineage, stops, and the digest and size of every file in it."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from midm_mini.format import MANIFEST, artifact_format
 
-from export.checkpoint import Parent, weight_files, write_json
+from export.checkpoint import Parent, sha256, write_json
 from export.gguf import Card
 
 
@@ -19,15 +18,9 @@ def write(bundle: Path, *, name: str, parent: Parent, card: Card, lineage: Mappi
     """
     paths = sorted(path for path in bundle.rglob("*") if path.is_file() and path.name != MANIFEST)
     rows = [{"path": path.relative_to(bundle).as_posix(), "bytes": path.stat().st_size} for path in paths]
-    parents = [parent.folder / "config.json", parent.folder / "tokenizer.json", *weight_files(parent.folder)]
     about = {"name": name, "format": artifact_format(bundle), "parameters": parent.parameters, "stops": parent.stops}
     about |= {"context_length": parent.config["max_position_embeddings"]}
-    about |= {"parent": {path.name: _sha256(path) for path in parents}}
-    about |= {"files": [row | {"sha256": _sha256(path)} for row, path in zip(rows, paths, strict=True)]}
+    about |= {"parent": parent.digests}
+    about |= {"files": [row | {"sha256": sha256(path)} for row, path in zip(rows, paths, strict=True)]}
     write_json(bundle / MANIFEST, asdict(card) | about | {"lineage": dict(lineage)})
     return sum(path.stat().st_size for path in paths)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

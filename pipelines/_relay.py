@@ -4,6 +4,7 @@ Importing MLflow and opening its store takes seconds of a processor: one process
 tells it when a cell's process is gone, however that ended.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -15,6 +16,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+BYTES, PATH = "\0bytes", "\0path"  # how JSON holds them
 
 
 class TrackingError(RuntimeError):
@@ -28,12 +31,17 @@ class Line:
         self._wire, self._heard, self.pipeline = wire, wire.makefile(encoding="utf-8"), pipeline
 
     def say(self, verb: str, *values: Any) -> None:
-        """Sends one message, after "end" waits until all is written; TrackingError once trouble has been told."""
+        """Sends JSON, bytes and paths, after "end" waits until all is written; TrackingError once trouble is told."""
         with contextlib.suppress(BrokenPipeError):
-            self._wire.sendall(json.dumps([verb, *values]).encode() + b"\n")
+            self._wire.sendall(json.dumps([verb, *values], default=_plain).encode() + b"\n")
         told = verb == "end" or select.select([self._wire], [], [], 0)[0]
         if told and (trouble := json.loads(self._heard.readline() or '"the tracker is gone"')):
             raise TrackingError(trouble)
+
+    def close(self) -> None:
+        """Hangs up."""
+        self._heard.close()
+        self._wire.close()
 
 
 def connect(module: str) -> Line:
@@ -96,7 +104,7 @@ def _listen(wire: socket.socket, open_run: Callable[..., Any]) -> None:
         run, trouble = None, ""
         try:
             for message in heard:
-                verb, *values = json.loads(message)
+                verb, *values = json.loads(message, object_hook=_whole)
                 if verb == "open":
                     run = open_run(*values)
                 else:
@@ -111,6 +119,15 @@ def _listen(wire: socket.socket, open_run: Callable[..., Any]) -> None:
             wire.sendall(json.dumps(trouble).encode() + b"\n")
             for _ in heard if trouble else ():
                 pass
+
+
+def _plain(value: bytes | Path) -> dict[str, str]:
+    return {BYTES: base64.b64encode(value).decode()} if isinstance(value, bytes) else {PATH: value.as_posix()}
+
+
+def _whole(found: dict[str, Any]) -> Any:
+    kinds: dict[str, Callable[[str], Any]] = {BYTES: base64.b64decode, PATH: Path}
+    return next((kinds[key](value) for key, value in found.items() if key in kinds), found)
 
 
 def _lives(pipeline: str) -> bool:

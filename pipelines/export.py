@@ -73,7 +73,7 @@ def main(
     verdict = verify.verify(out, parent=parent, **gate)
     made = lineage(params.model_dump(), model=model, calibration=calibration)
     size = manifest.write(out, name=name, parent=parent, card=card, lineage=made)
-    journal.conclude(**asdict(verdict), **notes, size_bytes=size, parameters=parent.parameters)
+    journal.conclude(**asdict(verdict), **notes, size_bytes=size, parameters=parent.parameters, license=params.license)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Turns the evidence of all stages into one page, its pictures, the corpus's data card and conversations to read."""
+"""Turns the evidence of all stages into a page, its pictures, cards, conversations to read, and one HTML file of all."""
 
 from pathlib import Path
 
 from corpus.sources import catalogue
-from evals import abilities, data_card, material, pictures, report
+from evals import abilities, cards, data_card, html, material, pictures, plots, report
 from pipelines._journal import Journal
 from pipelines._stage import StageError, StageParams, enter
 
@@ -27,13 +27,25 @@ def main(*, reports: Path, sources: Path, talks: Path, out: Path, params: Params
         pictures.filter_shares(falls, out / "filter.png")
     if curve := report.vocabulary_curve(evidence):
         pictures.vocabulary_curve(curve, out / "vocabulary.png")
+    plots.line_of_models(models, out / "line.png")
+    if examined := report.subjects(evidence, "safety"):
+        plots.safety_by_category(examined, out / "safety.png")
+    if effects := [row for name in evidence if name.startswith("ablation") for row in evidence[name]["effects"]]:
+        plots.forest(effects, out / "ablation.png")
     drawn = sorted(file.name for file in out.iterdir())
-    (out / "report.md").write_text(report.page(evidence, drawn), encoding="utf-8")
-    (out / "data-card.md").write_text(data_card.page(evidence, catalogue(sources)), encoding="utf-8")
     said = (row for _, row in material.read_jsonl(talks / "replies.jsonl"))
-    (out / "conversations.md").write_text(abilities.conversations(said), encoding="utf-8")
-    for name in ("report.md", "data-card.md", "conversations.md", *drawn):
-        journal.attach(out / name)
+    pages = {
+        "report": report.page(evidence, drawn),
+        "model-card": cards.page(evidence),
+        "data-card": data_card.page(evidence, catalogue(sources)),
+        "conversations": abilities.conversations(said),
+    }
+    for name, text in pages.items():
+        (out / f"{name}.md").write_text(text, encoding="utf-8")
+    (out / "report.html").write_text(html.page("OpenMidm", pages, out), encoding="utf-8")
+    for file in sorted(out.iterdir()):
+        journal.attach(file)
+    journal.release(name for name in models if name not in report.FIRST)
     journal.conclude(subjects=list(models), reports=len(evidence), pictures=drawn)
 
 

@@ -26,6 +26,17 @@ def test_logits_equal_transformers(subject, hf_folder):
     assert subject.logits(ids).dtype == np.float32
 
 
+def test_logits_that_were_asked_before_are_the_same_without_the_weights(subject, hf_folder, tmp_path, monkeypatch):
+    ids = [subject.bos, *subject.encode("수도는 Seoul")]
+    first = open_subject(hf_folder, tmp_path).logits(ids)
+    again = open_subject(hf_folder, tmp_path)
+    monkeypatch.setattr(type(again), "_model", None)
+    assert (again.bos, again.context, again.encode("서울")) == (subject.bos, subject.context, subject.encode("서울"))
+    assert np.array_equal(first, subject.logits(ids)) and np.array_equal(first, again.logits(ids))
+    with pytest.raises(AttributeError):  # others must be computed
+        again.logits(ids[:-1])
+
+
 def test_text_never_becomes_a_control_token_and_bos_is_not_added(subject):
     ids = subject.encode("<|eot_id|>")
     assert len(ids) > 1 and subject.bos not in ids

@@ -1,13 +1,17 @@
 """The journal against a real MLflow on SQLite: runs, tags, curves, models, and that its trouble stays its own."""
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from pipelines._journal import Journal
+from pipelines._provenance import changes, digest, md5s_of
 
 
 @pytest.fixture
@@ -18,7 +22,9 @@ def place(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "-q"], check=True)
     (tmp_path / "data").mkdir()
     (tmp_path / "out").mkdir()
-    (tmp_path / "dvc.lock").write_text("stages: {a: {outs: [{path: data, md5: abc123.dir}]}}")
+    lock = {"data": "abc123.dir", "export/x": "UNKNOWN"}
+    lines = [f"{{path: {path}, md5: {md5}}}" for path, md5 in lock.items()]
+    (tmp_path / "dvc.lock").write_text(f"stages: {{a: {{outs: [{', '.join(lines)}]}}}}")
     return tmp_path
 
 
@@ -27,6 +33,12 @@ def runs():
 
     client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     return client, client.search_runs([client.get_experiment_by_name("openmidm").experiment_id])
+
+
+def seen(database):
+    """Whether the tag has come: asked of SQLite, for MLflow would make the tables at the same time as the tracker."""
+    with contextlib.suppress(sqlite3.OperationalError), sqlite3.connect(f"file:{database}?mode=ro", uri=True) as rows:
+        return rows.execute("select 1 from tags where key = 'seen'").fetchall()
 
 
 def journal(place, **more):
@@ -53,7 +65,11 @@ def test_a_run_carries_params_tags_curves_report_and_dataset(place):
     assert run.data.metrics["steps"] == 2 and run.data.metrics["perf/stage_seconds"] >= 0
     (dataset,) = run.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("data", "abc123")
-    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"params.json", "report.json"}
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        "files.json",
+        "params.json",
+        "report.json",
+    }
     models = client.search_logged_models([run.info.experiment_id])
     assert [model.name for model in models] == ["pretrain"]
 
@@ -70,8 +86,7 @@ def test_an_unhappy_end_is_told_and_no_report_appears(place, status):
 def test_a_run_left_open_by_a_kill_is_closed_by_the_next_of_its_name(place):
     first = journal(place)
     first._mirror.send("tags", {"seen": "yes"})
-    time.sleep(0.1)
-    while not (place / "mlflow.db").exists() or not [r for r in runs()[1] if "seen" in r.data.tags]:
+    while not seen(place / "mlflow.db"):
         time.sleep(0.2)
     journal(place).close("FINISHED")
     assert sorted(run.info.status for run in runs()[1]) == ["FINISHED", "KILLED"]
@@ -95,3 +110,55 @@ def test_progress_tells_rate_and_time_left(tmp_path, capsys):
     assert (said["shards"], said["of"]) == (1, 4)
     assert 0 < said["perf/shards_per_s"] <= 10
     assert "perf/eta_seconds" in capsys.readouterr().out
+
+
+def stage(name, inputs, out, **release):
+    book = Journal.open(name, axis="", params={}, inputs=inputs, out=out)
+    book.conclude(done=1)
+    if release:
+        book.release(release["artifacts"])
+    book.close("FINISHED")
+
+
+def test_mini_is_released_when_the_bytes_of_every_artifact_came_through_their_gate_and_not_before(place):
+    from mlflow.exceptions import MlflowException
+
+    mini, bundle = Path("data"), Path("export/x")
+    bundle.mkdir(parents=True)
+    (bundle / "weights").write_text("one")
+    lock = place / "dvc.lock"
+    lock.write_text(lock.read_text().replace("UNKNOWN", digest(md5s_of(bundle))))
+    stage("evaluate@mini", {"model": mini}, Path("out"))
+    stage("report", {"reports": mini}, Path("out"), artifacts=["x"])  # no export run is on record
+    client, (report, *_) = runs()
+    assert report.data.tags["released"].startswith("no: ") and "x" in report.data.tags["released"]
+    with pytest.raises(MlflowException):
+        client.get_model_version_by_alias("mini", "released")
+    stage("export@x", {"model": mini}, bundle)
+    for _ in range(2):  # the same bytes are the same version
+        stage("report", {"reports": mini}, Path("out"), artifacts=["x"])
+    released = client.get_model_version_by_alias("mini", "released")
+    assert released.version == 1 and released.tags["md5"] == "abc123.dir"
+    assert released.tags["export.x"] == digest(md5s_of(bundle))
+    lock.write_text(lock.read_text().replace(digest(md5s_of(bundle)), "0" * 32))  # made anew, by a run not on record
+    stage("report", {"reports": mini}, Path("out"), artifacts=["x"])
+    assert runs()[1][0].data.tags["released"].startswith("no: ")
+
+
+def test_a_patch_brings_back_what_was_changed_and_lock_and_reports_are_no_change(place):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], check=True, capture_output=True)
+
+    Path("reports").mkdir()
+    Path("code.py").write_text("1\n")
+    Path("reports/a.json").write_text("{}")
+    git("add", "code.py", "dvc.lock", "reports")
+    git("commit", "-qm", "all")
+    Path("dvc.lock").write_text("stages: {}")
+    Path("reports/a.json").write_text("{1}")
+    assert changes() == b""
+    Path("code.py").write_bytes(b"\xff\r\n")
+    patch = changes()
+    git("checkout", "code.py")
+    subprocess.run(["git", "apply"], input=patch, check=True)
+    assert Path("code.py").read_bytes() == b"\xff\r\n"

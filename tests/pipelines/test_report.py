@@ -11,7 +11,7 @@ from pipelines._stage import StageError
 
 MODEL = {
     "size_bytes": 10, "chance": 0.25, "kl_parent": None, "top1_parent": None, "bpb_ko": 1.0, "bpb_en": 1.0,
-    "chat_ko": 0.5, "chat_en": 0.5,
+    "chat_ko": 0.5, "chat_en": 0.5, "n_qa_ko": 2, "n_qa_en": 2,
     **{f"{key}_{lang}": [1] for lang in ("ko", "en") for key in ("nats", "bytes")}, "marks_ko": "1", "marks_en": "1",
     **{f"qa_{lang}{end}": 0.5 for lang in ("ko", "en") for end in ("", "_low", "_high")},
 }  # fmt: skip
@@ -47,10 +47,10 @@ def test_a_page_and_only_the_pictures_that_have_evidence_are_made(tmp_path):
             "report": "{}",
         },
     )
-    assert found == {"subjects": ["mini"], "reports": 2, "pictures": ["loss.png", "pareto.png"]}
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        *("report.md", "data-card.md", "conversations.md", "loss.png", "pareto.png")
-    }
+    drawn = ["line.png", "loss.png", "pareto.png"]
+    assert found == {"subjects": ["mini"], "reports": 2, "pictures": drawn}
+    pages = {"report.md", "model-card.md", "data-card.md", "conversations.md", "report.html"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {*pages, *drawn}
     assert "[reply] 답: 서울" in (tmp_path / "out" / "conversations.md").read_text()
     assert "| mini |" in (tmp_path / "out" / "report.md").read_text()
 
@@ -64,6 +64,13 @@ def test_the_filter_s_waterfall_becomes_a_picture_by_language_and_source(tmp_pat
     found = run(tmp_path, {"evaluate@mini": json.dumps(MODEL), "filter": json.dumps(dropped | {"waterfall": fall})})
     assert "filter.png" in found["pictures"]
     assert (tmp_path / "out/filter.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_effects_of_ablations_become_a_picture(tmp_path):
+    row = {"name": "no filter", "metric": "QA ko", "value": -0.1, "low": -0.2, "high": 0.05}
+    found = run(tmp_path, {"evaluate@mini": json.dumps(MODEL), "ablation": json.dumps({"effects": [row]})})
+    assert "ablation.png" in found["pictures"]
+    assert "data:image/png" in (tmp_path / "out/report.html").read_text()
 
 
 def test_no_evaluation_is_an_error(tmp_path):
