@@ -97,20 +97,28 @@ def _matter(mini: Mapping[str, Any], license: str) -> str:
 
     results = [
         EvalResult(
-            **{"task_type": "text-generation", "dataset_type": "openmidm-questions", "dataset_config": lang},
-            **{"dataset_name": f"Held-out phrasings of taught facts ({lang})", "metric_type": "accuracy"},
-            **{"metric_name": "four-choice accuracy", "metric_value": mini[f"qa_{lang}"]},
+            task_type="text-generation",
+            dataset_type="openmidm-questions",
+            dataset_name=f"Held-out phrasings of taught facts ({lang})",
+            dataset_config=lang,
+            metric_type="accuracy",
+            metric_name="four-choice accuracy",
+            metric_value=mini[f"qa_{lang}"],
             metric_args={key: mini[f"{name}_{lang}{end}"] for key, name, end in INTERVAL},
         )
         for lang in ("ko", "en")
         if mini
     ]
-    tags = ["korean", "distillation", "quantization", "gguf", "onnx"]
     data = ModelCardData(
-        **{"language": ["ko", "en"], "license": license.lower(), "library_name": "transformers", "tags": tags},
-        **{"pipeline_tag": "text-generation", "model_name": NAME, "eval_results": results},
+        language=["ko", "en"],
+        license=license.lower(),
+        library_name="transformers",
+        tags=["korean", "distillation", "quantization", "gguf", "onnx"],
+        pipeline_tag="text-generation",
+        model_name=NAME,
+        eval_results=results,
     )
-    return data.to_yaml().strip()
+    return str(data.to_yaml()).strip()
 
 
 INTERVAL = (("low", "qa", "_low"), ("high", "qa", "_high"), ("n", "n_qa", ""))

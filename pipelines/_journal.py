@@ -133,7 +133,7 @@ class _Mirror:
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
         self._thread.start()
 
-    def finish(self, status: str, patience: float = 120.0) -> None:
+    def finish(self, status: str, patience: float = 300.0) -> None:
         """Waits at most `patience` seconds for what is still to be sent.
 
         A new database takes seconds, a minute on a busy machine; one left half made is refused by MLflow ever after.

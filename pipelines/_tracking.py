@@ -91,14 +91,15 @@ class Run:
         The gate's verdict is the export run itself: one that refuses ends as FAILED and leaves no output.
         """
         done = {run.stage: run for run in reversed(_records(self.client)) if run.status == "FINISHED"}
-        made = {name: done[f"export@{name}"].output for name in artifacts if f"export@{name}" in done}
-        passed = {name: md5 for name, (path, md5) in made.items() if path and self.md5s.get(path) == md5}
-        judged = done.get("evaluate@mini")
-        if judged is None or not artifacts or len(passed) < len(artifacts):
-            absent = ", ".join(sorted(set(artifacts) - set(passed))) or "evaluate@mini"
+        needed = ["evaluate@mini", *(f"export@{name}" for name in artifacts)]
+        made = {stage: done[stage].output for stage in needed if stage in done}
+        passed = {stage: md5 for stage, (path, md5) in made.items() if path and self.md5s.get(path) == md5}
+        if not artifacts or len(passed) < len(needed):
+            absent = ", ".join(stage for stage in needed if stage not in passed) or "any artifact"
             return self.tags({RELEASED: f"no: no finished run on record that made {absent} as dvc.lock has it"})
+        judged = done["evaluate@mini"]
         tags = {"md5": judged.tags["input.model"], "git.commit": judged.tags["git.commit"]}
-        tags |= {f"export.{name}": md5 for name, md5 in passed.items()}
+        tags |= {stage.replace("@", "."): md5 for stage, md5 in passed.items()}
         if not self.client.search_registered_models(f"name = '{REGISTERED}'"):
             self.client.create_registered_model(REGISTERED)
         known = self.client.search_model_versions(f"name = '{REGISTERED}'")

@@ -51,7 +51,7 @@ def test_every_number_of_the_result_table_is_the_one_in_the_models_report():
                 wrong = [text for text in shown if not stands(text, expected)]
             assert not wrong, f"README: {name}, {column}: {wrong}, but reports/evaluate@{name}.json has {expected}"
             seen += len(shown)
-    assert seen >= 12 * len(rows)
+    assert seen > 8 * len(rows) > 0
 
 
 def traced():

@@ -22,7 +22,7 @@ def place(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "-q"], check=True)
     (tmp_path / "data").mkdir()
     (tmp_path / "out").mkdir()
-    lock = {"data": "abc123.dir", "export/x": "UNKNOWN"}
+    lock = {"data": "abc123.dir", "export/x": "UNKNOWN", "judged": "UNJUDGED"}
     lines = [f"{{path: {path}, md5: {md5}}}" for path, md5 in lock.items()]
     (tmp_path / "dvc.lock").write_text(f"stages: {{a: {{outs: [{', '.join(lines)}]}}}}")
     return tmp_path
@@ -123,12 +123,12 @@ def stage(name, inputs, out, **release):
 def test_mini_is_released_when_the_bytes_of_every_artifact_came_through_their_gate_and_not_before(place):
     from mlflow.exceptions import MlflowException
 
-    mini, bundle = Path("data"), Path("export/x")
-    bundle.mkdir(parents=True)
-    (bundle / "weights").write_text("one")
-    lock = place / "dvc.lock"
-    lock.write_text(lock.read_text().replace("UNKNOWN", digest(md5s_of(bundle))))
-    stage("evaluate@mini", {"model": mini}, Path("out"))
+    mini, bundle, judged, lock = Path("data"), Path("export/x"), Path("judged"), place / "dvc.lock"
+    for name, made in (("UNKNOWN", bundle), ("UNJUDGED", judged)):
+        made.mkdir(parents=True)
+        (made / "file").write_text(name)
+        lock.write_text(lock.read_text().replace(name, digest(md5s_of(made))))
+    stage("evaluate@mini", {"model": mini}, judged)
     stage("report", {"reports": mini}, Path("out"), artifacts=["x"])  # no export run is on record
     client, (report, *_) = runs()
     assert report.data.tags["released"].startswith("no: ") and "x" in report.data.tags["released"]
