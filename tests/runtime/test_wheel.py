@@ -13,6 +13,7 @@ from midm_mini import Piece, cli
 from midm_mini.calls import schemas
 from midm_mini.model import Reply
 
+from tests.runtime import conftest
 from tools import environment, wheels
 
 SOURCE = Path(midm_mini.__file__).parent
@@ -88,7 +89,9 @@ def test_a_call_is_shown_its_result_is_typed_and_the_answer_follows(gguf: Path, 
     assert cli.main(["chat", str(gguf), *files]) == 2 and "tools.json" in capsys.readouterr().err
 
 
-def test_the_readmes_example_of_tools_passages_and_schemas_runs(gguf: Path) -> None:
+def test_the_readmes_example_of_tools_passages_and_schemas_runs(parent: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(conftest, "CONTEXT", 1024)  # a tiny vocabulary takes many tokens
+    gguf = conftest._gguf(parent, tmp_path / "wide")
     page = (SOURCE.parents[1] / "README.md").read_text("utf-8").split("## Tools, passages, schemas")[1]
     code = page.split("```python\n")[1].split("```")[0]
     assert 'load("artifacts/export/gguf-q4_k_m")' in code
