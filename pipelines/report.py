@@ -1,4 +1,4 @@
-"""Turns the evidence of all stages into a page, its pictures, cards, conversations to read, and one HTML file of all."""
+"""Turns the evidence of all stages into a page, its pictures, cards, conversations to read, one HTML file of all."""
 
 from pathlib import Path
 
