@@ -242,13 +242,11 @@ class Blend:
         from torch import cat
         from torch.nn.functional import pad
 
-        ends = [[int(at * size * share + 1e-9) for at in (step, step + 1)] for _, share in self.shares]
-        start, stop = (at * size - sum(end[n] for end in ends) for n, at in enumerate((step, step + 1)))
-        spans = [
-            (self.first, start, stop),
-            *((source, *end) for (source, _), end in zip(self.shares, ends, strict=True)),
-        ]
-        parts = [source.examples(first, last) for source, first, last in spans if first < last]
+        ends = [(int(step * size * share + 1e-9), int((step + 1) * size * share + 1e-9)) for _, share in self.shares]
+        first = step * size - sum(start for start, _ in ends), (step + 1) * size - sum(stop for _, stop in ends)
+        sources: list[Conversations | Packed | Echoes] = [self.first, *(source for source, _ in self.shares)]
+        spans = zip(sources, [first, *ends], strict=True)
+        parts = [source.examples(start, stop) for source, (start, stop) in spans if start < stop]
         width = max(part["ids"].shape[1] for part in parts)
 
         def joined(name: str, fill: int) -> "torch.Tensor":

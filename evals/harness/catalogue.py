@@ -148,10 +148,10 @@ def _read(evaluation: Evaluation, file: Path) -> tuple[dict[str, dict[str, list[
     refused: Counter[str] = Counter()
     for row in read_rows(file, file.name, max_record_bytes=LONGEST_ROW):
         try:
-            split = row.get("split", evaluation.ask) if evaluation.ask else ""  # type: ignore[attr-defined]
+            split = row.get("split", evaluation.ask) if evaluation.ask else ""
             if part := {evaluation.pool: "pool", evaluation.ask: "test"}.get(split):
-                made = MAKERS[evaluation.rows](row)  # type: ignore[arg-type]
-                found[evaluation.by.format_map(row) if evaluation.by else evaluation.tasks[0]][part].append(made)  # type: ignore[arg-type]
+                made = MAKERS[evaluation.rows](row)
+                found[evaluation.by.format_map(row) if evaluation.by else evaluation.tasks[0]][part].append(made)
         except (AttributeError, KeyError, ValueError) as error:
             refused[str(error) if isinstance(error, ValueError) else f"lacks {error}"] += 1
     rows = {name: dict(parts) for name, parts in sorted(found.items()) if parts["test"]}
