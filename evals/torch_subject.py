@@ -10,19 +10,19 @@ import numpy as np
 from midm_mini.format import BOS, STOP_TOKENS, Message, chat_ids
 
 from evals.subject import SubjectError
-from models.reference import Memory
+from models.memory import Memory
 
 
 class TorchSubject:
     """A causal language model in float32 on the fastest device at hand, behind the judge's protocol.
 
-    With a folder `memory` it opens when first asked for logits that are not held there (models/reference.py).
+    With a folder `memory` it opens when first asked for logits that are not held there (models/memory.py).
     """
 
     def __init__(self, path: Path, memory: Path | None = None) -> None:
         from tokenizers import Tokenizer
 
-        self.name, self._path, self._memory = path.name, path, Memory(memory, path, code=__file__)
+        self.name, self._path, self._memory = path.name, path, Memory(memory, path, __file__)
         self._tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
         ids: list[Any] = [self._tokenizer.token_to_id(token) for token in (BOS, *STOP_TOKENS)]
         if None in ids:
