@@ -18,7 +18,7 @@ LIBRARIES = ("torch", "transformers")  # whose versions a prediction depends on
 class Memory:
     """What has been computed of a checkpoint: arrays by name, for the cells of a matrix that all ask the same of it.
 
-    They stay under `root`, in a folder for these bytes of `folder`, of the files `code` and for these libraries; that of
+    They stay under `root`, in a folder for these bytes of `folder`, of the files `code` and these libraries; that of
     older bytes goes. Without a root nothing stays.
     """
 
