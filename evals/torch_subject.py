@@ -12,7 +12,7 @@ from midm_mini.format import BOS, STOP_TOKENS, Message
 from midm_mini.format import chat_ids as ids_of_chat
 
 from evals.subject import SubjectError, Tools
-from models.reference import Memory
+from models.memory import Memory
 
 BATCH = 32  # replies written at once: ten times as many tokens per second as one by one, on two cores
 
@@ -20,13 +20,13 @@ BATCH = 32  # replies written at once: ten times as many tokens per second as on
 class TorchSubject:
     """A causal language model in float32 on the fastest device at hand, behind the judge's protocol.
 
-    With a folder `memory` it opens when first asked for logits that are not held there (models/reference.py).
+    With a folder `memory` it opens when first asked for logits that are not held there (models/memory.py).
     """
 
     def __init__(self, path: Path, memory: Path | None = None) -> None:
         from tokenizers import Tokenizer
 
-        self.name, self._path, self._memory = path.name, path, Memory(memory, path, code=__file__)
+        self.name, self._path, self._memory = path.name, path, Memory(memory, path, __file__)
         self._tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
         ids: list[Any] = [self._tokenizer.token_to_id(token) for token in (BOS, *STOP_TOKENS)]
         if None in ids:

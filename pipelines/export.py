@@ -10,6 +10,7 @@ from pydantic import Field
 from export import artifacts, checkpoint, gguf, manifest, material, onnx, verify
 from models import calibration as activations
 from models import reference
+from models.memory import Memory
 from pipelines._journal import Journal
 from pipelines._provenance import lineage
 from pipelines._stage import StageError, StageParams, enter
@@ -33,8 +34,6 @@ class Blocks(StageParams):
 
 
 class Params(StageParams):
-    """Parameters of export."""
-
     basename: str = Field(description="first part of the artifact's name, as ggml's naming convention has it")
     finetune: str = Field(description="what the model was tuned to, as the name says it")
     version: str = Field(pattern=r"^v\d+(\.\d+)*$", description="version in the name, such as v0.1")
@@ -55,7 +54,7 @@ def main(
 ) -> None:  # fmt: skip
     """Writes the artifact `name` of `model` with its manifest; raises ValueError when it is refused.
 
-    calibration: mix, for texts to judge and to weigh by; without it a few of our own. memory: see models/reference.py.
+    calibration: mix, for texts to judge and to weigh by; without it a few of our own. memory: see models/memory.py.
     """
     if name not in artifacts.SETTINGS or name not in params.limits:
         raise StageError(f"--name {name}: no artifact that has export.limits; use {', '.join(artifacts.SETTINGS)}")
@@ -63,7 +62,7 @@ def main(
     card = gguf.Card(**params.model_dump(include=set(gguf.Card.__dataclass_fields__)))
     wanted = {"count": params.gate_texts + params.importance_texts, "characters": params.gate_characters}
     texts = material.texts(calibration, **wanted)
-    kept = reference.Memory(memory, model, code=activations.__file__)
+    kept = Memory(memory, model, reference.__file__, activations.__file__)
     opening = [] if parent.bos is None else [parent.bos]
     rows = [opening + ids for ids in verify.parent_ids(parent, texts[params.gate_texts :] or texts)]
     importance = partial(kept.recall, rows, partial(activations.input_squares, model, rows))

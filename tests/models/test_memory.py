@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.reference import Memory
+from models.memory import Memory
 
 
 def folder(place, weights=b"1"):
@@ -20,7 +20,7 @@ def test_an_answer_is_made_once_for_each_question_and_is_the_same_bits_again(tmp
         return {"logits": found}
 
     for _ in range(2):
-        memory = Memory(tmp_path / "memory", folder(tmp_path / "model"), code=__file__)
+        memory = Memory(tmp_path / "memory", folder(tmp_path / "model"), __file__)
         assert memory.recall([1, 2], make)["logits"].tobytes() == found.tobytes()
     assert len(asked) == 1
     memory.recall([1, 2, 3], make)
@@ -33,7 +33,7 @@ def test_other_weights_other_code_or_another_folder_have_another_memory_and_olde
 
     def recalled(model, value):
         made = {"x": np.array([value], np.float32)}
-        return float(Memory(root, model, code=str(code)).recall("x", lambda: made)["x"][0])
+        return float(Memory(root, model, str(code)).recall("x", lambda: made)["x"][0])
 
     a, b = folder(tmp_path / "a"), folder(tmp_path / "b")
     assert [recalled(a, 1), recalled(b, 2), recalled(a, 3)] == [1, 2, 1]
@@ -45,7 +45,7 @@ def test_other_weights_other_code_or_another_folder_have_another_memory_and_olde
 
 
 def test_without_a_root_nothing_stays(tmp_path):
-    memory = Memory(None, tmp_path, code="")
+    memory = Memory(None, tmp_path)
     assert [float(memory.recall("x", lambda value=value: {"x": np.array(value)})["x"]) for value in (1.0, 2.0)] == [
         1,
         2,
