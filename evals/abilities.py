@@ -95,7 +95,7 @@ def gap(one: Report, other: Report, lang: str) -> tuple[str, str]:
 def conversations(rows: Iterable[Mapping[str, Any]]) -> str:
     """A page of SAMPLES trials, the first of each kind and language, then the second …, and all held-back ones."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    held_back = []
+    held_back: list[Mapping[str, Any]] = []
     for row in rows:
         (held_back if row["kind"] == "held back" else groups.setdefault((row["kind"], row["lang"]), [])).append(row)
     in_turn = [row for turn in zip_longest(*groups.values()) for row in turn if row]
