@@ -5,6 +5,7 @@ import datetime
 import importlib.metadata
 import json
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -119,7 +120,8 @@ class Run:
         from mlflow.entities import Param
 
         flat = sorted(_flatten(params).items())[:100]
-        self.client.log_batch(self.id, params=[Param(key, str(value)[:500]) for key, value in flat])
+        named = [Param(re.sub(r"[^A-Za-z0-9_. :/-]", "_", key), str(value)[:500]) for key, value in flat]  # ko/* is none
+        self.client.log_batch(self.id, params=named)
         self.client.log_dict(self.id, params, "params.json")
 
     def _log_datasets(self) -> None:
