@@ -42,7 +42,7 @@ def seen(database):
 
 
 def journal(place, **more):
-    fields = {"axis": "", "params": {"tokens": 5, "shape": {"layers": 2}}, "inputs": {"tokens": place / "data"}}
+    fields = {"axis": "", "params": {"tokens": 5, "shape": {"layers": 2}, "ko/*": {"share": 0.5}}, "inputs": {"tokens": place / "data"}}
     return Journal.open(
         "pretrain", out=place / "out", **(fields | {"inputs": {"tokens": (place / "data").relative_to(place)}} | more)
     )
@@ -57,7 +57,7 @@ def test_a_run_carries_params_tags_curves_report_and_dataset(place):
     book.close("FINISHED")
     client, (run,) = runs()
     assert run.info.status == "FINISHED" and run.info.run_name == "pretrain"
-    assert run.data.params == {"tokens": "5", "shape.layers": "2"}
+    assert run.data.params == {"tokens": "5", "shape.layers": "2", "ko/_.share": "0.5"}
     assert {"git.commit", "git.dirty", "params.hash", "version.torch"} <= set(run.data.tags)
     assert run.data.tags["dvc.stage"] == "pretrain" and run.data.tags["kernels"] == "torch"
     assert run.data.tags["input.tokens"] == "abc123.dir"
