@@ -13,7 +13,7 @@ TURNS = 64  # tokens that a chat has around its one content, at most
 
 
 class SubjectLM(TemplateLM):
-    """A subject as lm-eval sees a model; every sequence opens with BOS, what is too long is cut on the left.
+    """A subject as lm-eval sees a model; every sequence opens with BOS, what is too long is cut right after it.
 
     max_tokens: the most tokens of a written answer, whatever the task asks for. `cut` counts prompts that lost tokens.
     """
@@ -70,8 +70,10 @@ class SubjectLM(TemplateLM):
         return continuation(rows, told), bool((rows.argmax(axis=-1) == told).all())
 
     def _kept(self, ids: list[int], most: int) -> list[int]:
-        self.cut += len(ids) > most
-        return ids[-most:]
+        if len(ids) <= most:
+            return ids
+        self.cut += 1
+        return [ids[0], *ids[len(ids) - most + 1 :]]  # BOS stays: without it a model reads what it never met
 
 
 class ChatLM(SubjectLM):
