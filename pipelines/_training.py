@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
     from models.batches import Conversations, Echoes, Packed, TokenShard
-    from models.fit import Batch, BatchAt, Objective
+    from models.fit import BatchAt, Objective
     from models.lora import Weights
 
 
@@ -35,17 +35,12 @@ class TrainingParams(StageParams):
     seed: int  # order of examples
 
 
-class Echoing(StageParams):
-    """Random ids said twice, by which a model that reads little learns to copy (models/batches.py)."""
-
-    tokens: int  # the first of the phase, before all else
-    share: float  # of each batch afterwards
-
-
 class TextParams(TrainingParams):
     """The numbers of a phase that learns text."""
 
-    echoes: Echoing
+    echoes: (
+        float  # share of each batch that is random ids said twice, by which a model that reads little learns to copy
+    )
     packing: Literal["joined", "separate"]  # separate: no attention from a document into another, positions begin again
     z_loss: float  # weight of logsumexp², which keeps logits from drifting (PaLM, section 5)
 
@@ -78,24 +73,18 @@ class Phase:
         assert isinstance(params, TextParams)
         shard = TokenShard.open(tokens, phase)
         packed = Packed(shard, params.context, params.seed, params.packing)
-        batch_at = self.echoed(packed, [], shard, params.echoes)
+        batch_at = self.blended(packed, [], shard, params.echoes)
         self.train(model, partial(next_token, z_loss=params.z_loss), batch_at, **facts)
 
-    def echoed(
+    def blended(
         self, first: "Conversations | Packed", shares: "list[tuple[Packed | Echoes, float]]", shard: "TokenShard",
-        echoing: Echoing,
+        echoes: float,
     ) -> "BatchAt":  # fmt: skip
-        """Batches of `first` and of what has `shares` beside it, after and beside echoes of a shard's ids."""
+        """Batches of `first`, of what has `shares` beside it, and of echoes of a shard's ids (models/batches.py)."""
         from models.batches import Blend, Echoes
 
-        echoes = Echoes(shard, self.params.context, self.params.seed)
-        blend = Blend(first, [*shares, (echoes, echoing.share)])
-        alone = echoing.tokens // self.params.batch_tokens  # steps
-
-        def batch_at(step: int, size: int) -> "Batch":
-            return echoes.batch(step, size) if step < alone else blend.batch(step - alone, size)
-
-        return batch_at
+        said_twice = Echoes(shard, self.params.context, self.params.seed)
+        return Blend(first, [*shares, (said_twice, echoes)]).batch
 
     def train(
         self, model: "LlamaForCausalLM", objective: "Objective", batch_at: "BatchAt", *,

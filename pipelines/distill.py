@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines._journal import Journal
 from pipelines._stage import enter
-from pipelines._training import Echoing, Phase, TrainingParams
+from pipelines._training import Phase, TrainingParams
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Params(TrainingParams):
-    echoes: Echoing  # online
+    echoes: float  # online: share that is random ids said twice (models/batches.py)
     logits: Literal["online", "cached"]  # of the teacher: at each step, or drawn once and read by every student
     draws: int  # cached: of each position's distribution, at most 64
     divergence: Literal["forward_kl", "reverse_kl", "jsd"]
@@ -45,7 +45,7 @@ def main(
         if params.layers_weight:
             numbers["channels"] = json.loads((student / "mapping.json").read_text(encoding="utf-8"))[0]["hidden"]
         objective, facts = Distillation(base, model, **numbers), {}
-        batch_at = phase.echoed(packed, [], shard, params.echoes)
+        batch_at = phase.blended(packed, [], shard, params.echoes)
     phase.train(model, objective, batch_at, **facts)
 
 
@@ -57,7 +57,7 @@ def _cached(
     from models import teacher_cache
     from models.distillation import CachedDistillation
 
-    if params.divergence != "forward_kl" or params.layers_weight or any(params.echoes.model_dump().values()):
+    if params.divergence != "forward_kl" or params.layers_weight or params.echoes:
         asked = params.model_dump_json(include={"divergence", "layers_weight", "echoes"})
         raise ValueError(f"{asked}: cached draws give forward_kl, no layers and no echoes; ask for logits = online")
     objective = CachedDistillation(base, model, temperature=params.temperature, ce_weight=params.ce_weight)

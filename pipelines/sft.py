@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
-from pipelines._training import DialogueParams, Echoing, Phase
+from pipelines._training import DialogueParams, Phase
 
 if TYPE_CHECKING:
     from models.lora import Weights
@@ -25,7 +25,7 @@ class Params(DialogueParams):
     packing: Literal["separate", "none"]  # separate: conversations fill a row, none sees another; none: one a row
     adapter: Adapter
     replay: float  # share of each batch that is phase-2 text, against forgetting
-    echoes: Echoing
+    echoes: float  # share that is random ids said twice (models/batches.py)
 
 
 def main(
@@ -44,7 +44,7 @@ def main(
     turns = Conversations(rows, params.seed, "sft", filled=filled)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
     text = Packed(shard, params.context, params.seed)
-    batch_at = phase.echoed(turns, [(text, params.replay)], shard, params.echoes)
+    batch_at = phase.blended(turns, [(text, params.replay)], shard, params.echoes)
     model = checkpoints.load(student)
     facts: dict[str, Any] = {"conversations": len(rows), "dropped": dropped}
     if not params.adapter.rank:

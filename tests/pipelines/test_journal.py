@@ -42,7 +42,11 @@ def seen(database):
 
 
 def journal(place, **more):
-    fields = {"axis": "", "params": {"tokens": 5, "shape": {"layers": 2}, "ko/*": {"share": 0.5}}, "inputs": {"tokens": place / "data"}}
+    fields = {
+        "axis": "",
+        "params": {"tokens": 5, "shape": {"layers": 2}, "ko/*": {"share": 0.5}},
+        "inputs": {"tokens": place / "data"},
+    }
     return Journal.open(
         "pretrain", out=place / "out", **(fields | {"inputs": {"tokens": (place / "data").relative_to(place)}} | more)
     )
