@@ -26,7 +26,7 @@ class BundleSubject:
     def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray:
         """float32 [N, V] before each token of `path` [N]; paths of one token share the reading of their prompt.
 
-        Read anew otherwise: steps along a cached prompt cost more here than they save (docs/decisions/harness.md).
+        Read anew otherwise: steps along a cached prompt cost more here than they save (docs/decisions/0008-harness.md).
         """
         ids = [*prompt, *path[:-1]]
         if ids != self._read[0]:

@@ -70,11 +70,11 @@ def side(name: str) -> Side:
 
 
 def _of_files(read: Callable[[str], str], folder: str, names: list[str]) -> Side:
-    yaml = YAML(typ="safe", pure=True)
-    stages = (yaml.load(read("dvc.lock")) or {}).get("stages", {}).values()
+    reader = YAML(typ="safe", pure=True)
+    stages = (reader.load(read("dvc.lock")) or {}).get("stages", {}).values()
     data = [row for stage in stages for row in [*stage.get("deps", []), *stage.get("outs", [])]]
     return Side(
-        {key: str(value) for key, value in _leaves(yaml.load(read("params.yaml")) or {})},
+        {key: str(value) for key, value in _leaves(reader.load(read("params.yaml")) or {})},
         {row["path"]: row["md5"] for row in data if "md5" in row and not row["path"].endswith((".py", ".json"))},
         {name.removesuffix(".json"): json.loads(read(f"{folder}/{name}")) for name in names if name.endswith(".json")},
     )

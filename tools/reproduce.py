@@ -66,9 +66,9 @@ def restore_data(wanted: dict[str, str], place: Path) -> None:
     outs = {path: md5 for path, md5 in wanted.items() if path.startswith("artifacts/")}
     if not outs:
         return
-    yaml, lock = YAML(), place / "dvc.lock"
-    content = yaml.load(lock) if lock.exists() else {"schema": "2.0"}
-    yaml.dump(with_outs(content, outs), lock)
+    scribe, lock = YAML(), place / "dvc.lock"
+    content = scribe.load(lock) if lock.exists() else {"schema": "2.0"}
+    scribe.dump(with_outs(content, outs), lock)
     same_store(place)
     if subprocess.run([sys.executable, "-m", "dvc", "pull", "--quiet", *outs], cwd=place).returncode:
         raise LookupError("dvc pull failed, see above; was the run pushed (dvc push), is the remote the same?")
