@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import IGNORED, Blend, Conversations, Packed, TokenShard, domains_of, first_fit, pad_rows, positions
+from models.batches import (
+    IGNORED, Blend, Conversations, Echoes, Packed, TokenShard, domains_of, first_fit, pad_rows, positions,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -127,6 +129,26 @@ def talks():
         ([0, *range(1000 + 20 * n, 1000 + 20 * n + size - 1)], [0, 0] + [1] * (size - 2))
         for n, size in enumerate(lengths)
     ]
+
+
+def test_echoes_say_a_span_twice_and_bear_loss_the_second_time_alone(tokens):
+    shard = TokenShard.open(tokens, "phase1")
+    batch = Echoes(shard, 40, seed=3, span=9).batch(0, 6)
+    assert batch["ids"].shape == batch["targets"].shape == (6, 38)  # two pairs of 1 + 9 + 9
+    for ids, targets in zip(batch["ids"].tolist(), batch["targets"].tolist(), strict=True):
+        for start in (0, 19):
+            assert ids[start] == 0 and ids[start + 1 : start + 10] == ids[start + 10 : start + 19]
+            assert targets[start : start + 9] == [IGNORED] * 9
+            assert targets[start + 9 : start + 18] == ids[start + 10 : start + 19]
+        assert targets[18] == targets[37] == IGNORED  # what comes after is another echo
+
+
+def test_an_echo_is_a_function_of_seed_and_index_and_its_ids_are_the_shards_own(tokens):
+    shard = TokenShard.open(tokens, "phase1")
+    one, same, other = (Echoes(shard, 40, seed, span=9).examples(2, 5)["ids"] for seed in (3, 3, 4))
+    assert one.equal(same) and not one.equal(other)
+    assert one[1:].equal(Echoes(shard, 40, 3, span=9).batch(1, 3)["ids"][:2]) and one[0].ne(one[1]).any()
+    assert set(one.flatten().tolist()) <= {0, *map(int, shard.ids)}
 
 
 def test_filled_rows_hold_each_conversation_once_an_epoch_whole_and_from_position_0(talks):
