@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from models.batches import (
-    IGNORED, Blend, Conversations, Echoes, Packed, TokenShard, domains_of, first_fit, pad_rows, positions,
+    IGNORED,
+    Blend,
+    Conversations,
+    Echoes,
+    Packed,
+    TokenShard,
+    domains_of,
+    first_fit,
+    pad_rows,
+    positions,
 )  # fmt: skip
 
 
