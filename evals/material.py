@@ -14,7 +14,8 @@ class MaterialError(ValueError):
 
 def read_jsonl(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """("file:line", record) of every line; MaterialError for a line that is no JSON object and for an empty file."""
-    lines = [(n, line) for n, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if line.strip()]
+    text = file.read_text(encoding="utf-8")  # which may hold U+2028 inside a string: no end of a line
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise MaterialError(f"{file}: is empty; make it again (dvc repro) or restore it from the repository")
     for number, line in lines:

@@ -86,7 +86,8 @@ def _coder(tokenizer: Path) -> "Tokenizer":
 
 def _records(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each record and its place, `file:line`."""
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    lines = file.read_text(encoding="utf-8").split("\n")  # a text may hold U+2028, which splitlines takes for an end
+    for number, line in ((n, line) for n, line in enumerate(lines, 1) if line):
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:

@@ -155,8 +155,8 @@ class Probe:
         }
         replies = greedy(model, self.tokenizer, list(self.PROMPTS), tokens=12)
         rows = [{"step": step, "prompt": p, "reply": r} for p, r in zip(self.PROMPTS, replies, strict=True)]
-        earlier = self.samples.read_text(encoding="utf-8").splitlines() if self.samples.exists() else []
-        fresh = [line for line in earlier if json.loads(line)["step"] < step]
+        earlier = self.samples.read_text(encoding="utf-8").split("\n") if self.samples.exists() else []
+        fresh = [line for line in earlier if line and json.loads(line)["step"] < step]
         lines = fresh + [json.dumps(row, ensure_ascii=False) for row in rows]
         self.samples.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return {f"eval/{name}": value for name, value in (self.last | domains).items()}

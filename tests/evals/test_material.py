@@ -25,7 +25,7 @@ def test_a_language_without_held_out_text_is_an_error_with_a_remedy(folder):
 
 
 def test_json_lines_survive_the_file(tmp_path):
-    rows = [{"b": "가", "a": 1}, {"c": None}]
+    rows = [{"b": "가", "a": 1}, {"c": "one\u2028line"}]
     shards.write_lines(tmp_path / "x.jsonl", rows)
     assert [row for _, row in material.read_jsonl(tmp_path / "x.jsonl")] == rows
     assert (tmp_path / "x.jsonl").read_text(encoding="utf-8").startswith('{"b": "가"')

@@ -35,6 +35,12 @@ def lines(path, *rows):
     return path
 
 
+def test_a_separator_of_lines_inside_a_text_ends_no_record(folder, tmp_path):
+    turns = [*TURNS[:1], {"role": "assistant", "content": "답은\u2028서울\x85입니다."}]
+    file = lines(tmp_path / "d.jsonl", {"messages": turns}, {"messages": TURNS})
+    assert len(conversation_rows(file, folder, **ROOM)[0]) == 2
+
+
 def test_only_the_assistants_tokens_bear_loss_and_their_end_of_turn_with_them(folder, tmp_path):
     from tokenizers import Tokenizer
 
