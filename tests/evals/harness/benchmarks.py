@@ -4,7 +4,8 @@ import gzip
 import json
 from pathlib import Path
 
-TASKS = ["klue_nli", "klue_sts", "klue_ner", "nsmc", "mmlu", "piqa", "xcopa", "truthfulqa", "gsm8k", "bbh"]
+TASKS = ["klue_nli", "klue_sts", "klue_ner", "nsmc", "mmlu", "piqa", "xcopa", "gsm8k", "bbh"]
+# TruthfulQA's six fixed examples exceed the tiny context, and a prompt that was cut keeps its BOS here alone.
 NAMES = ["서울", "부산", "대구", "인천", "광주", "대전", "울산", "제주", "수원", "청주", "전주", "강릉"]
 LABELS = ["entailment", "neutral", "contradiction"]
 KINDS = {"PS": "김철수", "LC": "서울", "OG": "국회", "DT": "오월", "TI": "정오", "QT": "열 개"}
