@@ -196,65 +196,31 @@ def first_fit(sizes: dict[int, int], room: int, opened: int = 64) -> list[list[i
 
 
 @dataclass(frozen=True)
-class Echoes:
-    """Examples that say `span` ids twice, drawn by lot from a shard so that nothing but copying tells what comes next.
-
-    A small model learns to look back (induction heads, Olsson et al. 2022) from 10^5 of such ids, from text only over
-    millions; answers from passages and arguments of calls are copied. The first saying bears no loss.
-    """
-
-    shard: TokenShard
-    context: int
-    seed: int
-    span: int = 24
-
-    def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
-        """Examples [step·size, (step+1)·size), as `examples` gives them."""
-        return self.examples(step * size, (step + 1) * size)
-
-    def examples(self, start: int, stop: int) -> dict[str, "torch.Tensor"]:
-        """{"ids": [B,T], "targets": [B,T]}: as many pairs as `context` holds, each opened by bos."""
-        import numpy as np
-
-        pairs = max(1, self.context // (2 * self.span + 1))
-        rows: list[Row] = []
-        for index in range(start, stop):
-            draw = np.random.Generator(np.random.Philox(key=[self.seed, index]))
-            said_PS = self.shard.ids[draw.integers(len(self.shard.ids), size=(pairs, self.span))]
-            said = [[*map(int, span)] for span in said_PS]
-            ids = [[BOS, *span, *span] for span in said]
-            rows.append(([*chain(*ids), BOS], [0, *[0] * self.span, *[1] * self.span] * pairs + [0]))
-        return pad_rows(rows)
-
-
-@dataclass(frozen=True)
 class Blend:
-    """Batches of which each further source has its `share` of the examples, and the first what they leave."""
+    """Batches of conversations of which `share` of the examples are windows of text (replay against forgetting)."""
 
-    first: "Conversations | Packed"
-    shares: "list[tuple[Packed | Echoes, float]]"
+    conversations: Conversations
+    text: Packed
+    share: float
 
     def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
-        """`size` examples, padded to the longest: {"ids": [B,T], "targets": [B,T]}, "positions" if any has them.
+        """`size` examples, padded to the longest: {"ids": [B,T], "targets": [B,T]}, with "positions" if filled.
 
-        A share holds over all steps together: a batch of six has every third time one example, for 0.05.
+        The share holds over all steps together: a batch of six has every third time one window, for 0.05.
         """
         from torch import cat
         from torch.nn.functional import pad
 
-        ends = [(int(step * size * share + 1e-9), int((step + 1) * size * share + 1e-9)) for _, share in self.shares]
-        first = step * size - sum(start for start, _ in ends), (step + 1) * size - sum(stop for _, stop in ends)
-        sources: list[Conversations | Packed | Echoes] = [self.first, *(source for source, _ in self.shares)]
-        spans = zip(sources, [first, *ends], strict=True)
-        parts = [source.examples(start, stop) for source, (start, stop) in spans if start < stop]
+        start, stop = int(step * size * self.share + 1e-9), int((step + 1) * size * self.share + 1e-9)  # windows
+        spans = ((self.conversations, step * size - start, (step + 1) * size - stop), (self.text, start, stop))
+        parts = [source.examples(first, last) for source, first, last in spans if first < last]
         width = max(part["ids"].shape[1] for part in parts)
 
         def joined(name: str, fill: int) -> "torch.Tensor":
             return cat([pad(part[name], (0, width - part[name].shape[1]), value=fill) for part in parts])
 
         batch = {"ids": joined("ids", 1), "targets": joined("targets", IGNORED)}
-        apart = any("positions" in part for part in parts)
-        return batch | ({"positions": positions(batch["ids"])} if apart else {})
+        return batch | ({"positions": positions(batch["ids"])} if self.conversations.filled else {})
 
 
 def pad_rows(rows: list[Row], width: int = 0) -> dict[str, "torch.Tensor"]:

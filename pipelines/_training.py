@@ -13,7 +13,6 @@ from pipelines._stage import StageParams
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-    from models.batches import Conversations, Echoes, Packed, TokenShard
     from models.fit import BatchAt, Objective
     from models.lora import Weights
 
@@ -38,9 +37,6 @@ class TrainingParams(StageParams):
 class TextParams(TrainingParams):
     """The numbers of a phase that learns text."""
 
-    echoes: (
-        float  # share of each batch that is random ids said twice, by which a model that reads little learns to copy
-    )
     packing: Literal["joined", "separate"]  # separate: no attention from a document into another, positions begin again
     z_loss: float  # weight of logsumexp², which keeps logits from drifting (PaLM, section 5)
 
@@ -71,20 +67,8 @@ class Phase:
 
         params = self.params
         assert isinstance(params, TextParams)
-        shard = TokenShard.open(tokens, phase)
-        packed = Packed(shard, params.context, params.seed, params.packing)
-        batch_at = self.blended(packed, [], shard, params.echoes)
-        self.train(model, partial(next_token, z_loss=params.z_loss), batch_at, **facts)
-
-    def blended(
-        self, first: "Conversations | Packed", shares: "list[tuple[Packed | Echoes, float]]", shard: "TokenShard",
-        echoes: float,
-    ) -> "BatchAt":  # fmt: skip
-        """Batches of `first`, of what has `shares` beside it, and of echoes of a shard's ids (models/batches.py)."""
-        from models.batches import Blend, Echoes
-
-        said_twice = Echoes(shard, self.params.context, self.params.seed)
-        return Blend(first, [*shares, (said_twice, echoes)]).batch
+        packed = Packed(TokenShard.open(tokens, phase), params.context, params.seed, params.packing)
+        self.train(model, partial(next_token, z_loss=params.z_loss), packed.batch, **facts)
 
     def train(
         self, model: "LlamaForCausalLM", objective: "Objective", batch_at: "BatchAt", *,

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 
 class Params(TrainingParams):
-    echoes: float  # online: share that is random ids said twice (models/batches.py)
     logits: Literal["online", "cached"]  # of the teacher: at each step, or drawn once and read by every student
     draws: int  # cached: of each position's distribution, at most 64
     divergence: Literal["forward_kl", "reverse_kl", "jsd"]
@@ -34,8 +33,7 @@ def main(
     from models.distillation import Distillation
 
     model, base = checkpoints.load(student), checkpoints.load(teacher)
-    shard = TokenShard.open(tokens, "phase2")
-    packed = Packed(shard, params.context, params.seed)
+    packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
     if params.logits == "cached":
         origin, root = {"teacher": teacher, "tokens": tokens}, scratch.parent.parent / "teacher"
@@ -44,8 +42,7 @@ def main(
         numbers = params.model_dump(include={"divergence", "temperature", "ce_weight", "layers_weight"})
         if params.layers_weight:
             numbers["channels"] = json.loads((student / "mapping.json").read_text(encoding="utf-8"))[0]["hidden"]
-        objective, facts = Distillation(base, model, **numbers), {}
-        batch_at = phase.blended(packed, [], shard, params.echoes)
+        objective, batch_at, facts = Distillation(base, model, **numbers), packed.batch, {}
     phase.train(model, objective, batch_at, **facts)
 
 
@@ -57,9 +54,9 @@ def _cached(
     from models import teacher_cache
     from models.distillation import CachedDistillation
 
-    if params.divergence != "forward_kl" or params.layers_weight or params.echoes:
-        asked = params.model_dump_json(include={"divergence", "layers_weight", "echoes"})
-        raise ValueError(f"{asked}: cached draws give forward_kl, no layers and no echoes; ask for logits = online")
+    if params.divergence != "forward_kl" or params.layers_weight:
+        asked = f"distill.divergence = {params.divergence}, distill.layers_weight = {params.layers_weight}"
+        raise ValueError(f"{asked}: cached draws give forward_kl and no layers; ask for distill.logits = online")
     objective = CachedDistillation(base, model, temperature=params.temperature, ce_weight=params.ce_weight)
     origin = teacher_cache.provenance(teacher, tokens, packed, draws=params.draws, temperature=params.temperature)
     folder, windows = teacher_cache.place(root, origin), -(-max(params.tokens, params.batch_tokens) // params.context)

@@ -39,7 +39,7 @@ def main(
     )
     rows = [(ids, [1] * len(ids)) for ids, _ in talks]  # itself in what it is told, too
     packed = Packed(TokenShard.open(tokens, params.text), params.context, params.seed)
-    blend = Blend(Conversations(rows, params.seed, "qad"), [(packed, params.replay)])
+    blend = Blend(Conversations(rows, params.seed, "qad"), packed, params.replay)
     windows = [packed.batch(step, EXAMPLES)["ids"] for step in range(params.calibration_windows // EXAMPLES)]
     student = checkpoints.load(model).to(kernels.device())  # type: ignore[arg-type]
     plain: dict[str, Any] = {"divergence": "forward_kl", "temperature": 1.0, "ce_weight": 0.0}

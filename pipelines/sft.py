@@ -25,7 +25,6 @@ class Params(DialogueParams):
     packing: Literal["separate", "none"]  # separate: conversations fill a row, none sees another; none: one a row
     adapter: Adapter
     replay: float  # share of each batch that is phase-2 text, against forgetting
-    echoes: float  # share that is random ids said twice (models/batches.py)
 
 
 def main(
@@ -33,29 +32,28 @@ def main(
 ) -> None:
     """student: the distilled model; dialogues: synthesize folder; tokens: for replay and validation."""
     from models import checkpoints, lora
-    from models.batches import Conversations, Packed, TokenShard
+    from models.batches import Blend, Conversations, Packed, TokenShard
     from models.chat import conversation_rows
     from models.objectives import next_token
 
     rows, dropped = conversation_rows(
         dialogues / "dialogues.jsonl", student, context=params.context, limit=params.max_dropped
     )
-    shard, filled = TokenShard.open(tokens, "phase2"), params.context if params.packing == "separate" else 0
-    turns = Conversations(rows, params.seed, "sft", filled=filled)
+    packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
+    filled = params.context if params.packing == "separate" else 0
+    blend = Blend(Conversations(rows, params.seed, "sft", filled=filled), packed, params.replay)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
-    text = Packed(shard, params.context, params.seed)
-    batch_at = phase.blended(turns, [(text, params.replay)], shard, params.echoes)
     model = checkpoints.load(student)
     facts: dict[str, Any] = {"conversations": len(rows), "dropped": dropped}
     if not params.adapter.rank:
-        return phase.train(model, next_token, batch_at, **facts)
+        return phase.train(model, next_token, blend.batch, **facts)
     config = lora.add(model, **params.adapter.model_dump(), seed=params.seed)
 
     def settle(weights: "Weights") -> "Weights":
         lora.save(weights, config, out / "adapter")
         return lora.merged(weights, config)
 
-    phase.train(model, next_token, batch_at, settle=settle, **facts)
+    phase.train(model, next_token, blend.batch, settle=settle, **facts)
 
 
 if __name__ == "__main__":

@@ -8,18 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import (
-    IGNORED,
-    Blend,
-    Conversations,
-    Echoes,
-    Packed,
-    TokenShard,
-    domains_of,
-    first_fit,
-    pad_rows,
-    positions,
-)  # fmt: skip
+from models.batches import IGNORED, Blend, Conversations, Packed, TokenShard, domains_of, first_fit, pad_rows, positions
 
 
 @pytest.fixture
@@ -118,15 +107,16 @@ def test_pairs_stay_together():
 
 def test_replay_fills_its_share_of_a_batch(packed):
     turns = Conversations([([5, 6, 7], [0, 1, 1])] * 4, 0, "sft")
-    batch = Blend(turns, [(packed, 0.25)]).batch(0, 8)
+    batch = Blend(turns, packed, 0.25).batch(0, 8)
     assert batch["ids"].shape == (8, 32)
     assert ((batch["targets"] != IGNORED).sum(-1) == 32).sum() == 2
 
 
 def test_replay_keeps_its_share_over_steps_where_one_batch_has_no_room_for_it(packed):
     turns = Conversations([([5, 6, 7], [0, 1, 1])] * 4, 0, "sft")
-    blend = Blend(turns, [(packed, 0.05)])
-    whole = [((blend.batch(step, 6)["targets"] != IGNORED).sum(-1) == 32).sum() for step in range(40)]
+    whole = [
+        ((Blend(turns, packed, 0.05).batch(step, 6)["targets"] != IGNORED).sum(-1) == 32).sum() for step in range(40)
+    ]
     assert set(map(int, whole)) == {0, 1} and sum(whole) == 40 * 6 * 0.05
 
 
@@ -138,26 +128,6 @@ def talks():
         ([0, *range(1000 + 20 * n, 1000 + 20 * n + size - 1)], [0, 0] + [1] * (size - 2))
         for n, size in enumerate(lengths)
     ]
-
-
-def test_echoes_say_a_span_twice_and_bear_loss_the_second_time_alone(tokens):
-    shard = TokenShard.open(tokens, "phase1")
-    batch = Echoes(shard, 40, seed=3, span=9).batch(0, 6)
-    assert batch["ids"].shape == batch["targets"].shape == (6, 38)  # two pairs of 1 + 9 + 9
-    for ids, targets in zip(batch["ids"].tolist(), batch["targets"].tolist(), strict=True):
-        for start in (0, 19):
-            assert ids[start] == 0 and ids[start + 1 : start + 10] == ids[start + 10 : start + 19]
-            assert targets[start : start + 9] == [IGNORED] * 9
-            assert targets[start + 9 : start + 18] == ids[start + 10 : start + 19]
-        assert targets[18] == targets[37] == IGNORED  # what comes after is another echo
-
-
-def test_an_echo_is_a_function_of_seed_and_index_and_its_ids_are_the_shards_own(tokens):
-    shard = TokenShard.open(tokens, "phase1")
-    one, same, other = (Echoes(shard, 40, seed, span=9).examples(2, 5)["ids"] for seed in (3, 3, 4))
-    assert one.equal(same) and not one.equal(other)
-    assert one[1:].equal(Echoes(shard, 40, 3, span=9).batch(1, 3)["ids"][:2]) and one[0].ne(one[1]).any()
-    assert set(one.flatten().tolist()) <= {0, *map(int, shard.ids)}
 
 
 def test_filled_rows_hold_each_conversation_once_an_epoch_whole_and_from_position_0(talks):
@@ -196,5 +166,5 @@ def test_first_fit_never_overfills_and_wastes_little(talks):
 
 
 def test_replay_beside_filled_rows_has_positions_too(talks, packed):
-    batch = Blend(Conversations(talks, 0, "sft", filled=32), [(packed, 0.5)]).batch(0, 4)
+    batch = Blend(Conversations(talks, 0, "sft", filled=32), packed, 0.5).batch(0, 4)
     assert batch["positions"].shape == batch["ids"].shape == (4, 32)

@@ -17,7 +17,6 @@ WIDTHS = {"hidden": 32, "ffn": 48, "layers": 2, "heads": 2, "kv_heads": 1, "head
 SHAPE = Shape(vocab_rows=320, tied=False, rope_theta=1e4, context=32, **WIDTHS)
 TEXTS = ["대한민국의 수도는 서울이다. 한강이 흐른다.", "The capital of Korea is Seoul. The Han flows there."] * 3
 PARAMS = distill.Params(
-    echoes=0.0,
     logits="cached", draws=8, divergence="forward_kl", temperature=1.0, ce_weight=0.0, layers_weight=0.0, tokens=512,
     batch_tokens=128, context=32, optimizer="muon", schedule="wsd", learning_rate=0.005, warmup=0.1, decay=0.4,
     weight_decay=0.0, clip=1.0, save_every=100, seed=1,
