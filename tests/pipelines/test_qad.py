@@ -18,7 +18,7 @@ SHAPE = Shape(
 )
 TEXTS = ["대한민국의 수도는 서울이다. 한강이 흐른다.", "The capital of Korea is Seoul. The Han flows there."] * 3
 PARAMS = qad.Params(
-    wide={"embed_tokens": 5}, text="phase2", calibration_windows=8, replay=0.5,
+    wide={"embed_tokens": 5}, text="phase2", calibration_windows=8, replay=0.5, max_dropped=0.0,
     tokens=512, batch_tokens=128, context=32, optimizer="adamw", schedule="cosine",
     learning_rate=1e-4, warmup=0.1, decay=0.0, weight_decay=0.0, clip=1.0, save_every=2, seed=1,
 )  # fmt: skip
