@@ -115,9 +115,10 @@ def test_what_was_saved_predicts_the_same_in_the_judge_and_in_the_verification(m
     theirs = plain_llama(model, IDS[:1])[0]
     torch.testing.assert_close(torch.from_numpy(reference.logits(tmp_path)(IDS[0].tolist())), theirs, **CLOSE)
     from evals.torch_subject import TorchSubject
+    from models.memory import NOTHING
 
     judge = TorchSubject.__new__(TorchSubject)  # its tokenizer plays no part in logits
-    judge._model = checkpoints.load(tmp_path).eval()
+    judge._model, judge._memory = checkpoints.load(tmp_path).eval(), NOTHING
     torch.testing.assert_close(torch.from_numpy(judge.logits(IDS[0].tolist())), theirs, **CLOSE)
 
 
