@@ -108,10 +108,15 @@ def as_trials(questions: Iterable[Question]) -> list[Trial]:
 
 
 def put(subject: Subject, trials: Sequence[Trial], *, max_tokens: int) -> list[dict[str, Any]]:
-    """The trials with greedy `reply`, `finish_reason`, and whether it is `right` and `well_formed`."""
-    prompts = [subject.chat_ids(trial.messages, trial.tools) for trial in trials]  # type: ignore[arg-type]
+    """The trials with greedy `reply`, `finish_reason`, and whether it is `right` and `well_formed`.
+
+    Those that leave no room for a reply in the subject's context are left out.
+    """
+    asked = [(trial, subject.chat_ids(trial.messages, trial.tools)) for trial in trials]  # type: ignore[arg-type]
+    asked = [(trial, ids) for trial, ids in asked if len(ids) < subject.context]
+    replies = subject.complete([ids for _, ids in asked], max_tokens)
     rows = []
-    for trial, (reply, reason) in zip(trials, subject.complete(prompts, max_tokens), strict=True):
+    for (trial, _), (reply, reason) in zip(asked, replies, strict=True):
         marks = {"right": right(trial, reply), "well_formed": well_formed(trial, reply, reason)}
         rows.append({**trial.model_dump(), "reply": reply, "finish_reason": reason, **marks})
     return rows

@@ -48,7 +48,8 @@ def main(
     tokens = sum(len(judged.encode(row["reply"])) + (row["finish_reason"] == "stop") for row in rows)
     journal.step(0, **{"perf/decode_tokens_per_s": tokens / (time.perf_counter() - started)})
     drawn += held_back.openings(judged, talks, per_source=params.held_back_replies)
-    rows += trials.put(judged, drawn, max_tokens=params.trial_tokens)
+    tried = trials.put(judged, drawn, max_tokens=params.trial_tokens)
+    result["trials_too_long"], rows = len(drawn) - len(tried), [*rows, *tried]
     shards.write_lines(out / "replies.jsonl", rows)
     journal.attach(out / "replies.jsonl")
     result |= {"trials": trials.summary(rows), "held_back": held_back.judge(judged, talks)}

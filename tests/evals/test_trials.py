@@ -127,7 +127,9 @@ def test_replies_are_marked_counted_and_kept(fakes):
         heard.append(prompt)
         return ("답: 42" if len(heard) % 2 else "no"), "stop"
 
-    rows = trials.put(fakes.Subject(fakes.uniform, reply=reply), [*trials.greetings(), *asked], max_tokens=5)
+    subject = fakes.Subject(fakes.uniform, context=500, reply=reply)
+    too_long = trial(messages=[{"role": "user", "content": "?" * 500}])
+    rows = trials.put(subject, [*trials.greetings(), *asked, too_long], max_tokens=5)
     assert heard[0].endswith("<|start_header_id|>assistant<|end_header_id|>\n\n") and len(rows) == 10
     found = trials.summary(rows)
     assert set(found) == {"passage", "tool-none"}
