@@ -18,7 +18,7 @@ KEYS = {
     ),
     *(f"qa_{lang}_{end}" for lang in ("ko", "en") for end in ("low", "high")),
     *("kl_parent", "kl_parent_p999", "top1_parent", "n_positions", "size_bytes", "chance", "n_chat"),
-    *("trials", "few_shot", "held_back"),
+    *("trials", "trials_too_long", "few_shot", "held_back"),
 }
 PARAMS = evaluate.Params(
     max_questions=6,
