@@ -14,12 +14,12 @@ from pipelines._journal import Journal
 from tests import token_folder
 
 SHAPE = Shape(
-    hidden=64, ffn=96, layers=2, heads=2, kv_heads=1, head_dim=32, vocab_rows=320, tied=True, rope_theta=1e4, context=32
+    hidden=64, ffn=96, layers=2, heads=2, kv_heads=1, head_dim=32, vocab_rows=320, tied=True, rope_theta=1e4, context=64
 )
 TEXTS = ["대한민국의 수도는 서울이다. 한강이 흐른다.", "The capital of Korea is Seoul. The Han flows there."] * 3
 PARAMS = qad.Params(
     wide={"embed_tokens": 5}, text="phase2", calibration_windows=8, replay=0.5, max_dropped=0.0,
-    tokens=512, batch_tokens=128, context=32, optimizer="adamw", schedule="cosine",
+    tokens=512, batch_tokens=128, context=64, optimizer="adamw", schedule="cosine",
     learning_rate=1e-4, warmup=0.1, decay=0.0, weight_decay=0.0, clip=1.0, save_every=2, seed=1,
 )  # fmt: skip
 
@@ -27,7 +27,7 @@ PARAMS = qad.Params(
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("qad")
-    bpe.save(bpe.train(TEXTS, vocab_size=320, min_frequency=1), root / "mini", context=32)
+    bpe.save(bpe.train(TEXTS, vocab_size=320, min_frequency=1), root / "mini", context=64)
     checkpoints.save(build(SHAPE, seed=0), root / "hf", tokenizer=root / "mini")
     token_folder.write(root / "tokens", tokens=3000, period=251, vocabulary=320)
     (root / "talks").mkdir()
