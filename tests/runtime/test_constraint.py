@@ -61,6 +61,9 @@ def test_a_reply_ends_within_any_limit_that_can_hold_an_end(model: Model) -> Non
     assert list(model.chat(asked("ko"), json_schema=CITY, max_tokens=3))[-1].finish_reason == "length"
 
 
+ONE_TEXT = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+
+
 def test_a_model_that_wants_to_end_is_led_to_the_nearest_end(model: Model, monkeypatch) -> None:
     import numpy as np
 
@@ -68,7 +71,7 @@ def test_a_model_that_wants_to_end_is_led_to_the_nearest_end(model: Model, monke
     wish[next(token for token in range(model.vocab_size) if model._opened.ends(token))] = 9
     monkeypatch.setattr(model._opened, "start", lambda _: wish)
     monkeypatch.setattr(model._opened, "step", lambda _: wish)
-    reply = model.chat(asked("en"), json_schema={"properties": {"a": {"type": "string"}}, "required": ["a"]})
+    reply = model.chat(asked("en"), json_schema=ONE_TEXT)
     assert json.loads(reply.text) == {"a": ""} and len(reply._seen) < 30
 
 

@@ -58,9 +58,7 @@ def test_one_question_prints_the_artifact_and_the_answer(artifacts: dict[str, Pa
 def test_a_conversation_keeps_its_turns_until_the_end_of_input(artifacts: dict[str, Path], capsys, monkeypatch) -> None:
     lines, seen = iter(["하나", "둘", ""]), []
     monkeypatch.setattr("builtins.input", lambda _: next(lines))
-    monkeypatch.setattr(
-        midm_mini.Model, "chat_ids", lambda model, messages, tools=(): seen.append(list(messages)) or [0, 5]
-    )
+    monkeypatch.setattr(midm_mini.Model, "chat_ids", lambda model, messages, *_: seen.append(list(messages)) or [0, 5])
     assert cli.main(["chat", str(artifacts["gguf"]), "--max-tokens", "2", "--system", "짧게"]) == 0
     assert [message["role"] for message in seen[-1]] == ["system", "user", "assistant", "user"]
 
