@@ -79,13 +79,20 @@ def test_the_named_file_holds_the_words(said, file, words):
 
 
 SCRIPT = """
+import json
 import sys
 from pathlib import Path
 from pipelines import report
 from pipelines._journal import Journal
 out, root = Path(sys.argv[1]), Path(sys.argv[2])
 out.mkdir(parents=True)
-call = {"reports": root / "reports", "sources": root / "data/sources", "out": out, "params": report.Params()}
+talks = out.parent / f"talks-{out.name}"
+talks.mkdir()
+row = {"kind": "question", "lang": "ko", "tools": [], "messages": [{"role": "user", "content": "?"}], "reply": "!"}
+row |= {"finish_reason": "stop", "expected": ["!"], "right": True, "well_formed": True}
+(talks / "replies.jsonl").write_text(json.dumps(row))
+call = {"reports": root / "reports", "sources": root / "data/sources", "talks": talks}
+call |= {"out": out, "params": report.Params()}
 report.main(**call, journal=Journal.offline("report", out.parent))
 """
 
