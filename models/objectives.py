@@ -77,7 +77,7 @@ def reference_likelihoods(model: "LlamaForCausalLM", rows: "list[Row]", *, at_on
         for lot in lots[ranks.process_index :: ranks.num_processes]:
             batch = {name: tensor.to(device) for name, tensor in pad_rows([rows[row] for row in lot]).items()}
             said_N[lot] = reply_log_likelihood(model, batch)
-    return reduce(said_N).cpu()
+    return reduce(said_N, reduction="sum").cpu()
 
 
 def reply_log_likelihood(model: "LlamaForCausalLM", batch: "Batch") -> "torch.Tensor":
