@@ -212,6 +212,7 @@ def split_code(text: str) -> tuple[str, str]:
 
 
 def features(texts: list[str], buckets: int, orders: tuple[int, ...], power: float):
+    """Hashed n-grams of each text as a sparse matrix [texts, buckets], weighed by length^-power; orders, power."""
     from scipy.sparse import csr_matrix, vstack
 
     parts = []
@@ -227,6 +228,7 @@ def features(texts: list[str], buckets: int, orders: tuple[int, ...], power: flo
 
 
 def fit(x, y: np.ndarray) -> tuple[np.ndarray, float]:
+    """Logistic regression of labels bool [texts] on `features`: a weight per bucket, and the bias."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=3.0, max_iter=300, solver="lbfgs").fit(x, y)
@@ -234,6 +236,7 @@ def fit(x, y: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def packed(columns: list[tuple[np.ndarray, float]], orders: tuple[int, ...], power: float) -> tuple[np.ndarray, dict]:
+    """Heads side by side as int8 [buckets, heads], and what else a reader needs: bias, scale, orders, power."""
     weights = np.stack([column for column, _ in columns], axis=1)
     scale = np.abs(weights).max(axis=0) / 127
     about = {"bias": [round(bias, 6) for _, bias in columns], "scale": [round(float(one), 9) for one in scale]}

@@ -85,6 +85,12 @@ def share(found: Mapping[str, Any]) -> str:
     return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]{count}"
 
 
+def qa_share(report: Report, lang: str) -> str:
+    """The share of four-choice questions that a subject answers, with its interval."""
+    ends = {"value": "", "low": "_low", "high": "_high"}
+    return share({key: report[f"qa_{lang}{end}"] for key, end in ends.items()})
+
+
 def gap(one: Report, other: Report, lang: str) -> tuple[str, str]:
     """What one subject has more than another: share of right answers, and bits per byte in %, with intervals."""
     answers = paired(one[f"marks_{lang}"], other[f"marks_{lang}"])

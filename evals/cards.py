@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from evals.abilities import qa_share, share
 from evals.report import FIRST, TRAINING, Evidence, subjects, table
 
 NAME = "OpenMidm Mini"
@@ -140,7 +141,7 @@ def _training(evidence: Evidence) -> Iterator[tuple[str, ...]]:
 
 def _evaluation(models: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     for name, r in models.items():
-        shares = (_share(r[f"qa_{lang}"], r[f"qa_{lang}_low"], r[f"qa_{lang}_high"]) for lang in ("ko", "en"))
+        shares = (qa_share(r, lang) for lang in ("ko", "en"))
         sizes = f"{r['size_bytes'] / 1e6:.1f}", f"{r['bpb_ko']:.3f}", f"{r['bpb_en']:.3f}"
         counts = " + ".join(str(r[f"n_qa_{lang}"]) for lang in ("ko", "en")), str(r["chance"])
         drift = "–" if r["kl_parent"] is None else f"{r['kl_parent']:.3g}"
@@ -151,13 +152,9 @@ def _evaluation(models: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, 
 
 def _safety(examined: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     for name, r in examined.items():
-        rates = (_share(r[key]["value"], r[key]["low"], r[key]["high"]) for key in ("nur", "nor", "asr"))
+        rates = (share(r[key]) for key in ("nur", "nor", "asr"))
         judge = f"{r['judge']['precision']:.3f}", f"{r['judge']['recall']:.3f}", str(r["judge"]["n"])
         yield name if name in FIRST else f"`{name}`", *rates, *judge, _files(f"safety@{name}")
-
-
-def _share(value: float, low: float, high: float) -> str:
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _files(*names: str) -> str:

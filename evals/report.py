@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from evals import abilities, safety_report
-from evals.abilities import share
 from evals.material import MaterialError
 
 Evidence = Mapping[str, Mapping[str, Any]]  # report name ("filter", "evaluate@mini") → its JSON
@@ -85,8 +84,7 @@ def summary(evidence: Evidence) -> str:
     rows = []
     judged = subjects(evidence, "evaluate")
     for name, r in ((name, judged[name]) for name in judged if name != "taught"):  # stands beside Mini, in `skills`
-        ends = {"value": "", "low": "_low", "high": "_high"}
-        shares = (share({key: r[f"qa_{lang}{end}"] for key, end in ends.items()}) for lang in ("ko", "en"))
+        shares = (abilities.qa_share(r, lang) for lang in ("ko", "en"))
         drift = ("–", "–") if r["kl_parent"] is None else (f"{r['kl_parent']:.3g}", f"{r['top1_parent']:.3f}")
         plain = f"{r['size_bytes'] / 1e6:.1f}", f"{r['bpb_ko']:.3f}", f"{r['bpb_en']:.3f}"
         rows.append((name, *plain, *shares, f"{r['chat_ko']:.2f}", f"{r['chat_en']:.2f}", *drift))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from evals.abilities import share
 from evals.metrics import paired
 
 Table = Callable[[Sequence[str], Iterable[Sequence[str]]], str]
@@ -86,7 +87,7 @@ def bias_rows(bias: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]]:
 
 
 def _rate(rate: Mapping[str, float] | None) -> str:
-    return f"{rate['value']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}] n={rate['n']}" if rate else "–"
+    return share(rate) if rate else "–"
 
 
 def _agreement(it: Mapping[str, Any]) -> Sequence[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from midm_mini.calls import CallFlow, Malformed, ToolCall, schemas
 from midm_mini.format import MidmError, chat_segments
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -15,7 +16,6 @@ from evals.metrics import marked
 from evals.questions import Question, says
 from evals.subject import Subject
 
-CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 SENTENCE_END = re.compile(r"[.!?。](?=\s|$)")
 FORMS: dict[str, Callable[[str], bool]] = {  # what a request may ask of a reply's form, beside its content
     "": lambda reply: True,
@@ -124,26 +124,31 @@ def put(subject: Subject, trials: Sequence[Trial], *, max_tokens: int) -> list[d
 
 def right(trial: Trial, reply: str) -> bool:
     """Whether the reply is the one call that is due, or calls nothing and says an expected text, not the memory's."""
+    made = calls(reply, trial.tools)
     if isinstance(trial.expected, dict):
-        made = calls(reply)
         return made is not None and len(made) == 1 and same(made[0], trial.expected)
     said = not trial.expected or any(says(reply, text) for text in trial.expected)
-    return said and calls(reply) == [] and not (trial.memory and says(reply, trial.memory))
+    return said and made == [] and not (trial.memory and says(reply, trial.memory))
 
 
 def well_formed(trial: Trial, reply: str, reason: str) -> bool:
-    """Whether the reply ends by itself and is a call if one is due, else text in the language and form asked for."""
+    """Whether the reply ends by itself and is a call, as a listed tool takes it, if one is due, else text in the
+    language and form asked for."""
     if reason != "stop" or not reply.strip():
         return False
+    made = calls(reply, trial.tools)
     if isinstance(trial.expected, dict):
-        return bool(calls(reply))
-    return calls(reply) == [] and FORMS[trial.form](reply) and in_language(reply, trial.lang, trial.expected)
+        return bool(made)
+    return made == [] and FORMS[trial.form](reply) and in_language(reply, trial.lang, trial.expected)
 
 
-def calls(reply: str) -> list[dict[str, Any]] | None:
-    """The tool calls in a reply, in order; None if one of them is broken or left open."""
-    made = [_json(text) for text in CALL.findall(reply)]
-    return made if all(map(_is_call, made)) and reply.count("<tool_call>") == len(made) else None
+def calls(reply: str, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+    """The calls in a reply as an app gets them, in order; None if one is malformed or open (midm_mini.calls)."""
+    flow = CallFlow(schemas(tools))
+    parts = [*flow.push(reply), *flow.rest()]
+    if any(isinstance(part, Malformed) for part in parts):
+        return None
+    return [{"name": part.name, "arguments": part.arguments} for part in parts if isinstance(part, ToolCall)]
 
 
 def same(one: Any, other: Any) -> bool:

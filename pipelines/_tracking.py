@@ -120,9 +120,8 @@ class Run:
         from mlflow.entities import Param
 
         flat = sorted(_flatten(params).items())[:100]
-        named = [
-            Param(re.sub(r"[^A-Za-z0-9_. :/-]", "_", key), str(value)[:500]) for key, value in flat
-        ]  # ko/* is none
+        allowed = {key: re.sub(r"[^A-Za-z0-9_. :/-]", "_", key) for key, _ in flat}  # MLflow takes no ko/*
+        named = [Param(allowed[key], str(value)[:500]) for key, value in flat]
         self.client.log_batch(self.id, params=named)
         self.client.log_dict(self.id, params, "params.json")
 

@@ -9,7 +9,10 @@ from evals import trials
 from evals.material import MaterialError
 from evals.questions import Question
 
-ADD = {"name": "calculator", "description": "adds", "parameters": {"type": "object", "properties": {}}}
+ADD = {
+    "name": "calculator", "description": "adds",
+    "parameters": {"type": "object", "properties": {"expression": {}, "digits": {}}},
+}  # fmt: skip
 DUE = {"name": "calculator", "arguments": {"expression": "12+30", "digits": 2}}
 
 
@@ -35,7 +38,8 @@ CALLING = trial(kind="tool-calculator", tools=[ADD], expected=DUE)
         (call(arguments={"expression": "12+30", "digits": "2"}), False, True),
         (call(arguments={"expression": "12+30", "digits": True}), False, True),
         (call(arguments={"expression": "12+30"}), False, True),
-        (call(name="lookup"), False, True),
+        (call(name="lookup"), False, False),
+        (call(arguments={"expression": "12+30", "digits": 2, "base": 10}), False, False),
         (call() + "\n" + call(), False, True),
         ("42", False, False),
         ("", False, False),
@@ -53,7 +57,7 @@ def test_a_due_call_is_right_if_name_and_arguments_are_equal_as_json(reply, righ
 def test_a_call_as_training_renders_it_is_read_back():
     message = {"role": "assistant", "content": "", "tool_calls": [DUE, DUE]}
     text = next(part.text for part in chat_segments([message]) if part.learned)
-    assert trials.calls(text) == [DUE, DUE]
+    assert trials.calls(text, [ADD]) == [DUE, DUE]
 
 
 def test_a_reply_where_no_call_is_due_must_say_the_answer_and_call_nothing():
