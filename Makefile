@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE :=  # uv compiles nothing: sixty processes would 
 export TOKENIZERS_PARALLELISM := false
 LOOPBACK := localhost:$(PORT),127.0.0.1:$(PORT)
 
-.PHONY: help env repro test check ui server find reproduce compare chat serve wheels plan preview doctor bench eval
+.PHONY: help env repro test check ui server find reproduce compare chat serve wheels plan preview doctor bench ablate eval
 .DEFAULT_GOAL := help
 
 help:    ## this list
@@ -77,6 +77,11 @@ bench: env ## load, first token, reading, writing, memory of every artifact on t
 	@mkdir -p logs/bench
 	@for it in artifacts/export/*/; do midm-mini bench $$it --json logs/bench/$$(basename $$it).json; done
 	@python -m tools.which
+
+ablate: env ## what each choice is worth: lines that differ in one thing, over seeds; goes on where it stopped   (ROWS="depth synthetic" SEEDS="1 2 3")
+	dvc repro
+	@python -m tools.ablate --rows $(ROWS) --seeds $(SEEDS)
+	dvc repro report
 
 eval: env ## public benchmarks put to models   (MODEL="artifacts/dpo …" TASKS="klue_nli …" EVAL_DATA=folder LIMIT=100 SHOTS=0)
 	@python -m tools.judge --models $(or $(MODEL),artifacts/extend artifacts/dpo $(wildcard artifacts/export/*)) --tasks $(TASKS) \

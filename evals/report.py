@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evals import abilities, safety_report
+from evals import abilities, ablations, safety_report
 from evals.material import MaterialError
 
 Evidence = Mapping[str, Mapping[str, Any]]  # report name ("filter", "evaluate@mini") → its JSON
@@ -65,6 +65,7 @@ def page(evidence: Evidence, pictures: Sequence[str]) -> str:
     sections += skills(models)
     if examined:
         sections += ["## Safety", *safety_report.sections(examined, table)]
+    sections += ablations.sections(evidence, table)
     if flow := waterfall(evidence):
         sections += ["## Documents", table(("step", "documents"), ((name, f"{count:,}") for name, count in flow))]
     if compression := evidence.get("tokenizer", {}).get("compression"):

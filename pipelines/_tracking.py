@@ -38,8 +38,7 @@ class Run:
 
         mlflow.set_tracking_uri(_address())
         self.client, self.out, self.name, self.inputs = mlflow.MlflowClient(), out, name, inputs
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT)
+        self.experiment = experiment(self.client)
         self._close_abandoned()
         self.md5s = md5s_known_to_dvc()
         sources = {path for path in inputs.values() if path.as_posix() not in self.md5s and path != Path("reports")}
@@ -120,9 +119,7 @@ class Run:
         from mlflow.entities import Param
 
         flat = sorted(_flatten(params).items())[:100]
-        allowed = {key: re.sub(r"[^A-Za-z0-9_. :/-]", "_", key) for key, _ in flat}  # MLflow takes no ko/*
-        named = [Param(allowed[key], str(value)[:500]) for key, value in flat]
-        self.client.log_batch(self.id, params=named)
+        self.client.log_batch(self.id, params=[Param(_key(key), str(value)[:500]) for key, value in flat])
         self.client.log_dict(self.id, params, "params.json")
 
     def _log_datasets(self) -> None:
@@ -206,6 +203,33 @@ def runs_of(key: str) -> list[Record]:
     return [run for run in reversed(known) if run.parent == top] if top else about
 
 
+def experiment(client: Any = None) -> str:
+    """The id of our experiment, made if need be: its files then lie where this process works."""
+    from mlflow import MlflowClient
+
+    client = client or MlflowClient(_address())
+    found = client.get_experiment_by_name(EXPERIMENT)
+    return str(found.experiment_id if found else client.create_experiment(EXPERIMENT))
+
+
+def annotate(name: str, tags: dict[str, str], params: dict[str, Any], metrics: dict[str, float]) -> None:
+    """Tells the pipeline's run of that name, made if no stage had to run, what was found of it afterwards."""
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
+
+    client = MlflowClient(_address())
+    place = experiment(client)
+    known = client.search_runs([place], f"tags.`dvc.exp_name` = '{name}'")
+    tops = [run.info.run_id for run in known if "mlflow.parentRunId" not in run.data.tags]
+    run = tops[0] if tops else client.create_run(place, tags={"dvc.exp_name": name}, run_name=name).info.run_id
+    now, texts = int(time.time() * 1000), {key: str(value)[:500] for key, value in _flatten(params).items()}
+    client.log_batch(run, params=[Param(_key(key), text) for key, text in texts.items()])
+    client.log_batch(run, metrics=[Metric(key, value, now, 0) for key, value in metrics.items()])
+    for key, value in tags.items():
+        client.set_tag(run, key, value)
+    client.set_terminated(run, "FINISHED")
+
+
 def attachment(run: str, name: str) -> bytes:
     """A file attached to the run; empty if it has none of that name."""
     import mlflow
@@ -253,6 +277,11 @@ def _tags(name: str, params: dict[str, Any], inputs: dict[str, Path], md5s: dict
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             tags[f"version.{package}"] = importlib.metadata.version(package)
     return tags
+
+
+def _key(name: str) -> str:
+    """The name of a parameter as MLflow takes it: no ko/*."""
+    return re.sub(r"[^A-Za-z0-9_. :/-]", "_", name)
 
 
 def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:

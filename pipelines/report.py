@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from corpus.sources import catalogue
-from evals import abilities, cards, data_card, html, material, pictures, plots, report
+from evals import abilities, ablations, cards, data_card, html, material, pictures, plots, report
 from pipelines._journal import Journal
 from pipelines._stage import StageError, StageParams, enter
 
@@ -30,8 +30,8 @@ def main(*, reports: Path, sources: Path, talks: Path, out: Path, params: Params
     plots.line_of_models(models, out / "line.png")
     if examined := report.subjects(evidence, "safety"):
         plots.safety_by_category(examined, out / "safety.png")
-    if effects := [row for name in evidence if name.startswith("ablation") for row in evidence[name]["effects"]]:
-        plots.forest(effects, out / "ablation.png")
+    for name in filter(ablations.is_one, evidence):
+        plots.forest(evidence[name]["effects"], out / f"{name}.png")
     drawn = sorted(file.name for file in out.iterdir())
     said = (row for _, row in material.read_jsonl(talks / "replies.jsonl"))
     pages = {

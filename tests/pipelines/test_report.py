@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from evals import ablations
 from evals.material import MaterialError
 from pipelines import report
 from pipelines._journal import Journal
@@ -67,9 +68,15 @@ def test_the_filter_s_waterfall_becomes_a_picture_by_language_and_source(tmp_pat
 
 
 def test_effects_of_ablations_become_a_picture(tmp_path):
-    row = {"name": "no filter", "metric": "QA ko", "value": -0.1, "low": -0.2, "high": 0.05}
-    found = run(tmp_path, {"evaluate@mini": json.dumps(MODEL), "ablation": json.dumps({"effects": [row]})})
-    assert "ablation.png" in found["pictures"]
+    effects = [
+        {"name": "filters: none", "metric": f"{lang} {metric}", "value": -0.1, "low": -0.2, "high": 0.05, "n": 3}
+        for metric in (ablations.BPB, ablations.QA)
+        for lang in ablations.LANGUAGES
+    ]
+    report = {"asks": "What do filters bring?", "effects": effects, "flops": {"line": 1, "none": 1}}
+    found = run(tmp_path, {"evaluate@mini": json.dumps(MODEL), "ablation-filters": json.dumps(report)})
+    assert "ablation-filters.png" in found["pictures"]
+    assert "- filters: none: no difference found" in (tmp_path / "out/report.md").read_text()
     assert "data:image/png" in (tmp_path / "out/report.html").read_text()
 
 
