@@ -116,7 +116,8 @@ def trained(run: Run, parts: Sequence[str], place: Path) -> None:
     CalledProcessError if a stage failed, whose own words stand above.
     """
     changes = [word for key, value in run.overrides.items() for word in ("-S", f"{key}={hydra(value)}")]
-    subprocess.run([*DVC, "exp", "remove", "--quiet", run.name], stderr=subprocess.DEVNULL)  # of other numbers
+    if subprocess.run(["git", "for-each-ref", f"refs/exps/*/*/{run.name}"], capture_output=True).stdout:
+        subprocess.run([*DVC, "exp", "remove", "--quiet", run.name], check=True)  # of other numbers
     command = [*DVC, "exp", "run", "--temp", "--name", run.name, *changes, run.until]
     subprocess.run(command, check=True, stdout=sys.stderr)
     outcome = DVCFileSystem(rev=run.name)
