@@ -77,7 +77,7 @@ def load_params(stage: str, schema: type[P], file: Path = PARAMS_FILE) -> P:
 
 def check_all(file: Path = PARAMS_FILE) -> None:
     """Validates every stage's section before hours of work begin; raises StageError naming the first wrong keys."""
-    sections = _sections(file)  # read once: 21 readings take as long as half of a pipeline that has nothing to do
+    sections = _sections(file)  # once: 21 readings take a second of a pipeline that has nothing to do
     for path in sorted(Path(__file__).parent.glob("[a-z]*.py")):
         _typed(path.stem, importlib.import_module(f"pipelines.{path.stem}").Params, sections, file)
 
