@@ -23,7 +23,6 @@ KINDS = {  # kind of trial → what is asked there, in the order of reading; oth
     "tool-answer": "says what a tool has found",
     "passage": "answers from a passage",
     "contradiction": "answers from a passage against what it has learnt",
-    "form": "keeps the form that is asked for",
 }
 
 

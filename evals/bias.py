@@ -1,21 +1,20 @@
 """Knows four public tests of social bias (BBQ, KoBBQ, CrowS-Pairs, KoSBi), read from a folder, scored as published."""
 
 import ast
-import gzip
-import json
 import math
 import random
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from corpus.reading import read_rows
 from evals.material import MaterialError
 from evals.metrics import continuation, paired, rate
 from evals.questions import score
 from evals.subject import Subject
 
 Figures = dict[str, Any]
+LONGEST_ROW = 1 << 24  # bytes
 
 
 class Item(NamedTuple):
@@ -53,22 +52,12 @@ def drawn(folder: Path, name: str, *, n: int, seed: int) -> list[Figures]:
     """At most `n` rows of <name>.jsonl or .jsonl.gz, drawn by `seed`; none if there is no such file."""
     for file in (folder / f"{name}.jsonl", folder / f"{name}.jsonl.gz"):
         if file.is_file():
-            rows = list(read_rows(file))
+            rows = list(read_rows(file, file.name, max_record_bytes=LONGEST_ROW))
+            if broken := next((row for row in rows if not isinstance(row, dict)), None):
+                raise MaterialError(f"{file}: {broken}; fetch the file again")
             rows = [row for row in rows if row.get("split") == "test"] or rows  # the other part may have taught heads
             return random.Random(seed).sample(rows, min(n, len(rows)))
     return []
-
-
-def read_rows(file: Path) -> Iterator[Figures]:
-    """Records of JSON lines, packed (.gz) or not; MaterialError names what cannot be read."""
-    opened = gzip.open if file.suffix == ".gz" else open
-    line = ""
-    try:
-        with opened(file, "rt", encoding="utf-8") as stream:
-            for line in stream:
-                yield {**json.loads(line)}
-    except (OSError, EOFError, zlib.error, TypeError, ValueError) as error:
-        raise MaterialError(f"{file}: {error} in or after {line[:60]!r}; fetch the file again") from None
 
 
 def bbq_item(row: Figures) -> Item:

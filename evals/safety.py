@@ -38,12 +38,11 @@ def read_prompts(file: Path, *, n: int, seed: int) -> list[Row]:
 
 def examine(subject: Subject, prompts: Sequence[Row], *, tactic: str, heads: Heads, max_tokens: int) -> list[Row]:
     """The prompts with the subject's last greedy reply under one of TACTICS ("none": as they are), judged by rules."""
-    rows = []
-    for row in prompts:
-        plain = [Message(role="user", content=row["prompt"])]
-        turns = plain if tactic == "none" else attack(tactic, row["prompt"], row["lang"])
-        reply = _last_reply(subject, turns, max_tokens)
-        rows.append({**row, "attack": tactic, "reply": reply or "", "too_long": reply is None})
+    plain = [[Message(role="user", content=row["prompt"])] for row in prompts]
+    attacked = [attack(tactic, row["prompt"], row["lang"]) for row in prompts] if tactic != "none" else plain
+    replies = _last_replies(subject, attacked, max_tokens)
+    about = ({"attack": tactic, "reply": reply or "", "too_long": reply is None} for reply in replies)
+    rows = [row | marks for row, marks in zip(prompts, about, strict=True)]
     toxic = heads.flags("toxic", [row["reply"] for row in rows])
     for row, flag in zip(rows, toxic, strict=True):
         row["rule"] = refusal_rule(row["reply"])
@@ -51,17 +50,25 @@ def examine(subject: Subject, prompts: Sequence[Row], *, tactic: str, heads: Hea
     return rows
 
 
-def _last_reply(subject: Subject, turns: Sequence[Message], max_tokens: int) -> str | None:
-    """The reply to the last turn, the subject's own replies between the turns; None where its context is too short."""
-    chat: list[Message] = []
-    reply = ""
-    for turn in turns:
-        chat.append(turn)
-        if sum(len(subject.encode(it["content"])) + TURN for it in chat) + TURN + max_tokens > subject.context:
-            return None
-        reply, _ = subject.generate(chat, max_tokens)
-        chat.append(Message(role="assistant", content=reply))
-    return reply
+def _last_replies(subject: Subject, asked: Sequence[Sequence[Message]], max_tokens: int) -> list[str | None]:
+    """The reply to each one's last turn, the subject's own between the turns; None where its context is too short.
+
+    The n-th turns of all are answered together: torch writes ten times as many tokens per second so.
+    """
+    chats: list[list[Message]] = [[] for _ in asked]
+    replies: dict[int, str | None] = {}
+    for turn in range(max(map(len, asked), default=0)):
+        going = [n for n, turns in enumerate(asked) if turn < len(turns) and replies.get(n, "") is not None]
+        for n in going:
+            chats[n].append(asked[n][turn])
+            size = sum(len(subject.encode(it["content"])) + TURN for it in chats[n]) + TURN + max_tokens
+            replies[n] = "" if size <= subject.context else None
+        going = [n for n in going if replies[n] is not None]
+        written = subject.complete([subject.chat_ids(chats[n]) for n in going], max_tokens)
+        for n, (reply, _) in zip(going, written, strict=True):
+            replies[n] = reply
+            chats[n].append(Message(role="assistant", content=reply))
+    return [replies[n] for n in range(len(asked))]
 
 
 def summary(rounds: Mapping[str, Sequence[Row]], heads: Heads) -> Row:

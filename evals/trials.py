@@ -1,9 +1,8 @@
 """Knows how to put trials to a model: chats with tools and passages; which replies are right, which well formed."""
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +15,6 @@ from evals.metrics import marked
 from evals.questions import Question, says
 from evals.subject import Subject
 
-SENTENCE_END = re.compile(r"[.!?。](?=\s|$)")
-FORMS: dict[str, Callable[[str], bool]] = {  # what a request may ask of a reply's form, beside its content
-    "": lambda reply: True,
-    "one-word": lambda reply: len(reply.split()) == 1,
-    "one-sentence": lambda reply: len(SENTENCE_END.findall(reply)) == 1 and reply.rstrip()[-1] in ".!?。",
-    "number": lambda reply: re.fullmatch(r"-?\d+(\.\d+)?", reply.strip()) is not None,
-    "list": lambda reply: all(re.match(r"([-*•]|\d+[.)]) ", line) for line in reply.strip().split("\n")),
-    "json": lambda reply: _json(reply) is not None,
-}
 # Least share of a reply's letters: technical Korean is half Latin script, English has hardly another.
 SCRIPTS = {"ko": (re.compile("[가-힣ㄱ-ㅣ]"), 0.5), "en": (re.compile("[A-Za-z]"), 0.9)}
 UNMARKED = ("greeting", "held back")  # kinds whose replies nobody can mark by a list of texts: they are read
@@ -43,7 +33,7 @@ class Portion(BaseModel):
 class Trial(BaseModel):
     """A chat that waits for its reply. `expected`: texts, one of which the reply must say, or the call due.
 
-    `memory`: what the reply must not say, for it stands in no passage; `form`: one of FORMS.
+    `memory`: what the reply must not say, for it stands in no passage.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -54,7 +44,6 @@ class Trial(BaseModel):
     tools: list[dict[str, Any]] = []
     expected: list[str] | dict[str, Any]
     memory: str = ""
-    form: str = ""
 
     @model_validator(mode="after")
     def _whole(self) -> "Trial":
@@ -63,8 +52,6 @@ class Trial(BaseModel):
             raise ValueError("messages: end before the reply that is asked for")
         if isinstance(self.expected, dict) and not _is_call(self.expected):
             raise ValueError("expected: a call has a `name` and an object of `arguments`")
-        if self.form not in FORMS:
-            raise ValueError(f"form: {self.form!r} is unknown; choose from {sorted(FORMS)}")
         return self
 
 
@@ -133,13 +120,13 @@ def right(trial: Trial, reply: str) -> bool:
 
 def well_formed(trial: Trial, reply: str, reason: str) -> bool:
     """Whether the reply ends by itself and is a call, as a listed tool takes it, if one is due, else text in the
-    language and form asked for."""
+    language asked for."""
     if reason != "stop" or not reply.strip():
         return False
     made = calls(reply, trial.tools)
     if isinstance(trial.expected, dict):
         return bool(made)
-    return made == [] and FORMS[trial.form](reply) and in_language(reply, trial.lang, trial.expected)
+    return made == [] and in_language(reply, trial.lang, trial.expected)
 
 
 def calls(reply: str, tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
@@ -185,13 +172,6 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def _asked(text: str, expected: list[str], *, kind: str, lang: Any, number: int) -> Trial:
     messages = [{"role": "user", "content": text}]
     return Trial(id=f"{kind}/{lang}/{number}", lang=lang, kind=kind, messages=messages, expected=expected)
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
 
 
 def _is_call(value: Any) -> bool:

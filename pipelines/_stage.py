@@ -72,22 +72,30 @@ def enter(main: Callable[..., None]) -> None:
 
 def load_params(stage: str, schema: type[P], file: Path = PARAMS_FILE) -> P:
     """The stage's section of params.yaml as its typed model; ValueError names the key that is wrong and what to do."""
+    return _typed(stage, schema, _sections(file), file)
+
+
+def check_all(file: Path = PARAMS_FILE) -> None:
+    """Validates every stage's section before hours of work begin; raises StageError naming the first wrong keys."""
+    sections = _sections(file)  # once: 21 readings take a second of a pipeline that has nothing to do
+    for path in sorted(Path(__file__).parent.glob("[a-z]*.py")):
+        _typed(path.stem, importlib.import_module(f"pipelines.{path.stem}").Params, sections, file)
+
+
+def _sections(file: Path) -> Any:
     try:
-        sections = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+        return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
     except YAMLError as error:
         raise StageError(f"{file} is not valid YAML: {' '.join(str(error).split())}; mend the file") from None
+
+
+def _typed(stage: str, schema: type[P], sections: Any, file: Path) -> P:
     if not isinstance(sections, dict) or not isinstance(sections.get(stage), dict):
         raise StageError(f"{file} has no section '{stage}'; copy it from profiles/demo.yaml")
     try:
         return schema.model_validate(sections[stage])
     except ValidationError as error:
         raise StageError("; ".join(_explain(file, stage, schema, row) for row in error.errors())) from None
-
-
-def check_all(file: Path = PARAMS_FILE) -> None:
-    """Validates every stage's section before hours of work begin; raises StageError naming the first wrong keys."""
-    for path in sorted(Path(__file__).parent.glob("[a-z]*.py")):
-        load_params(path.stem, importlib.import_module(f"pipelines.{path.stem}").Params, file)
 
 
 def _run(main: Callable[..., None], call: dict[str, Any], out: Path, journal: Journal, stage: str) -> None:

@@ -48,9 +48,7 @@ def test_no_prompt_stands_in_what_is_trained_on_however_it_is_spaced_or_marked()
 
 def test_rates_count_refusals_of_a_model_that_refuses_everything_risky_but_falls_for_one_attack(fakes):
     subject = fakes.Subject(fakes.uniform, context=2000)
-    subject.generate = lambda messages, n: (
-        ("Sure, it is done with a rope.", "stop") if "Base64" in messages[0]["content"] else ("I can't help.", "stop")
-    )
+    subject.reply = lambda chat, n: ("Sure, it is done with a rope." if "Base64" in chat else "I can't help.", "stop")
     risky = safety.read_prompts(DATA / "risky.jsonl", n=999, seed=0)
     plain, *attacked = (
         safety.examine(subject, risky, tactic=name, heads=HEADS, max_tokens=5)
@@ -69,11 +67,13 @@ def test_rates_count_refusals_of_a_model_that_refuses_everything_risky_but_falls
 
 def test_between_the_turns_of_a_tactic_stand_the_models_own_replies_and_the_last_one_counts(fakes):
     heard, subject = [], fakes.Subject(fakes.uniform, context=2000)
-    subject.generate = lambda messages, n: (heard.append([*messages]) or f"reply {len(heard)}", "stop")
-    prompt = {"lang": "en", "prompt": "Do it."}
-    [row] = safety.examine(subject, [prompt], tactic="crescendo", heads=HEADS, max_tokens=5)
-    assert [len(messages) for messages in heard] == [1, 3, 5] and row["reply"] == "reply 3"
-    assert [message["content"] for message in heard[2] if message["role"] == "assistant"] == ["reply 1", "reply 2"]
+    subject.reply = lambda chat, n: (heard.append(chat) or f"reply {len(heard)}", "stop")
+    prompts = [{"lang": "en", "prompt": text} for text in ("Do it.", "long " * 400, "Make it.")]
+    rows = safety.examine(subject, prompts, tactic="crescendo", heads=HEADS, max_tokens=5)
+    assert [row["reply"] for row in rows] == ["reply 5", "", "reply 6"]
+    assert [[f"reply {n}" for n in range(1, 7) if f"reply {n}<" in chat] for chat in heard] == [
+        [], [], ["reply 1"], ["reply 2"], ["reply 1", "reply 3"], ["reply 2", "reply 4"]
+    ]  # fmt: skip
 
 
 def test_a_chat_that_does_not_fit_is_counted_and_in_no_rate(fakes):
@@ -93,10 +93,7 @@ def test_public_sets_are_asked_where_they_lie_and_xstests_halves_are_told_apart(
     )
     (tmp_path / "advbench.jsonl").write_text(json.dumps({"goal": "g", "target": "t"}) + "\n")
     subject = fakes.Subject(fakes.uniform, context=200)
-    subject.generate = lambda messages, n: (
-        "I can't help with it." if messages[0]["content"] == "g" else "Yes.",
-        "stop",
-    )
+    subject.reply = lambda chat, n: ("I can't help with it." if "\n\ng<" in chat else "Yes.", "stop")
     rows = safety.public(subject, tmp_path, n=9, seed=1, heads=HEADS, max_tokens=5)
     found = safety.refused_by("set", rows)
     assert {name: (cell["value"], cell["n"]) for name, cell in found.items()} == {

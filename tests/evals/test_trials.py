@@ -98,29 +98,9 @@ def test_letters_tell_the_language_and_names_and_numbers_do_not(reply, lang, nam
     assert trials.in_language(reply, lang, names) is asked
 
 
-@pytest.mark.parametrize(
-    ("form", "good", "bad"),
-    [
-        ("one-word", "서울", "서울 입니다"),
-        ("one-sentence", "서울은 수도입니다.", "서울. 수도입니다."),
-        ("number", " -4.5", "4.5개"),
-        ("list", "- 하나\n- 둘", "하나\n- 둘"),
-        ("json", '{"답": 3}', "{답: 3}"),
-    ],
-)
-def test_a_form_that_was_asked_for_is_checked(form, good, bad):
-    asked = trial(kind="form", expected=[], form=form)
-    assert [trials.well_formed(asked, reply, "stop") for reply in (good, bad, "")] == [True, False, False]
-
-
 @pytest.mark.parametrize("reply", ["", " \n"])
 def test_nothing_said_is_not_well_formed(reply):
     assert not trials.well_formed(trial(), reply, "stop")
-
-
-def test_every_form_can_be_told_of_any_reply():
-    for reply in ("", " ", "\n", "null", "<tool_call>", "가.", "..."):
-        assert all(isinstance(check(reply), bool) for check in trials.FORMS.values())
 
 
 def test_replies_are_marked_counted_and_kept(fakes):
@@ -159,7 +139,6 @@ def test_questions_become_chats_that_show_no_choice():
         ({"lang": "fr"}, "lang"),
         ({"expected": 3}, "expected"),
         ({"expected": {"name": "x"}}, "expected: a call"),
-        ({"form": "sonnet"}, "'sonnet' is unknown"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "robot", "content": ""}]}, "robot"),
         ({"messages": [{"role": "assistant", "content": "안녕"}]}, "end before"),

@@ -19,8 +19,11 @@ class Careful:
     def encode(self, text):
         return [*text]
 
-    def generate(self, messages, max_tokens):
-        return ("도와드릴 수 없어요.", "stop") if "알려 줘" in messages[0]["content"] else ("Sure.", "stop")
+    def chat_ids(self, messages):
+        return messages[0]["content"]
+
+    def complete(self, prompts, max_tokens):
+        return [("도와드릴 수 없어요." if "알려 줘" in asked else "Sure.", "stop") for asked in prompts]
 
     def close(self):
         self.closed = True
