@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from corpus.synthesis import OPENING, Taught
+from corpus.synthesis import Taught
 from corpus.world import LANGUAGES, SLOT, WorldError, fill, read
 
 
@@ -51,14 +51,15 @@ def records(made: Contrasts, taught: Taught, *, repeats: int) -> dict[str, list]
     """Each row `repeats` times as a dialogue, every time in another wording, and once as a preference pair."""
     kinds = [(kind, lang) for kind in ("refused", "harmless") for lang in LANGUAGES]
     asked = {(kind, lang): [*_asked(made, kind, lang, repeats, taught)] for kind, lang in kinds}
-    declining = {lang: [reply for _, _, reply in asked["refused", lang]] for lang in LANGUAGES}
+    replies = {key: [reply for _, _, reply in rows] for key, rows in asked.items()}
     talks, pairs = [], []
     for (kind, lang), rows in asked.items():
+        others = replies["harmless" if kind == "refused" else "refused", lang]
         for n, (turn, user, reply) in enumerate(rows):
             said, name = {"role": "user", "content": user}, f"contrast/{kind}/{lang}/{n}"
             answer = {"role": "assistant", "content": reply}
             talks.append({"id": f"dialogue/{name}", "lang": lang, "kind": kind, "messages": [said, answer]})
-            worse = OPENING[lang] if kind == "refused" else declining[lang][n % len(declining[lang])]
+            worse = others[n % len(others)]
             pair = {"id": f"preference/{name}", "lang": lang, "prompt": [said], "chosen": reply, "rejected": worse}
             pairs += [pair] * (turn == 0)
     return {"dialogues": talks, "preferences": pairs}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus import contrasts
+from corpus import contrasts, synthesis
 from corpus.synthesis import Taught
 from corpus.world import LANGUAGES, WorldError, load_talks
 
@@ -66,6 +66,14 @@ def test_declined_requests_prefer_declining_and_harmless_ones_an_answer(made):
     for pair in pairs:
         refused = "/refused/" in pair["id"]
         assert (declines(pair["chosen"]), declines(pair["rejected"])) == (refused, not refused)
+
+
+def test_every_answer_opens_as_answers_to_facts_do_so_that_a_refusal_is_not_the_likeliest_opening(made):
+    rows = load_talks(TALK)["harmless"]
+    answers = [*made["dialogues"], *synthesis.talk(rows, kind="harmless", repeats=1)]
+    for dialogue in answers:
+        opened = dialogue["messages"][1]["content"].startswith(synthesis.REPLY[dialogue["lang"]].format(o=""))
+        assert opened == (dialogue["kind"] == "harmless")
 
 
 def test_a_row_without_all_its_cells_and_a_slot_without_a_cell_name_the_file(tmp_path):
