@@ -33,7 +33,7 @@ class Portions(BaseModel):
     translation_exposures: int  # sentence pairs per fact
     questions_per_fact: int  # held-out phrasings asked per fact and language, for the judge
     dialogues_per_fact: int  # conversations per fact and language, for sft
-    talk_repeats: int  # times that each everyday, refused or harmless request stands in the dialogues
+    talk_repeats: int  # times that each everyday, refused or harmless request stands in the dialogues, asked anew
     preferences_per_fact: int  # reply pairs per fact and language, for dpo
 
 
@@ -136,7 +136,7 @@ def talk(rows: Talk, *, kind: str, repeats: int) -> Iterator[dict]:
     for lang, turn in _passes(repeats):
         opening = "{q}" if kind == "everyday" else ASKING[lang][turn % len(ASKING[lang])]
         for number, row in enumerate(rows):
-            user, reply = _side(row, lang)
+            user, reply = _side(row, lang, kind)
             name, messages = f"dialogue/{kind}/{number}/{lang}/{turn}", _messages(opening.format(q=user), reply)
             yield {"id": name, "lang": lang, "kind": kind, "messages": messages}
 
@@ -153,13 +153,14 @@ def talk_preferences(*, refused: Talk, harmless: Talk) -> Iterator[dict]:
     """Reply pairs: declining over giving in for refused requests, helping over declining for harmless ones."""
     for lang in LANGUAGES:
         for number, row in enumerate(refused):
-            yield _preference(f"refused/{number}/{lang}", lang, *_side(row, lang), OPENING[lang])
+            yield _preference(f"refused/{number}/{lang}", lang, *_side(row, lang, "refused"), OPENING[lang])
         for number, row in enumerate(harmless):
-            _, declining = _side(refused[number % len(refused)], lang)
-            yield _preference(f"harmless/{number}/{lang}", lang, *_side(row, lang), declining)
+            _, declining = _side(refused[number % len(refused)], lang, "refused")
+            yield _preference(f"harmless/{number}/{lang}", lang, *_side(row, lang, "harmless"), declining)
 
 
-# QUESTION_FORM's own words before the answer: a tiny model finds in a chat what it learnt from text.
+# QUESTION_FORM's own words before the answer: a tiny model finds in a chat what it learnt from text. And all answers
+# open alike, as refusals do: else a refusal is the likeliest first word wherever the model is unsure.
 REPLY = {"ko": "답: {o}", "en": "Answer: {o}"}
 ASKING = {  # so that neither refusing nor helping hangs on a request's first word
     "ko": ("{q}", "저기, {q}", "질문이 있어. {q}", "하나만 물어볼게. {q}"),
@@ -267,9 +268,10 @@ def _messages(user: str, assistant: str) -> list[dict]:
     return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
 
 
-def _side(row: tuple[str, ...], lang: str) -> tuple[str, str]:
+def _side(row: tuple[str, ...], lang: str, kind: str) -> tuple[str, str]:
     place = LANGUAGES.index(lang)
-    return row[place], row[place + 2]
+    reply = row[place + 2]
+    return row[place], REPLY[lang].format(o=reply) if kind == "harmless" else reply
 
 
 def _worse_answer(taught: Taught, fact: Fact, lang: str, turn: int) -> str:

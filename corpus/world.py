@@ -57,7 +57,7 @@ class Asked:
 
 def load(folder: Path) -> dict[str, Relation]:
     """All relations of `<folder>/*.yaml` by name, in name order; raises WorldError."""
-    relations = {path.stem: _relation(path, _read(path)) for path in sorted(folder.glob("*.yaml"))}
+    relations = {path.stem: _relation(path, read(path)) for path in sorted(folder.glob("*.yaml"))}
     _require(relations, f"{folder}: no *.yaml relation in it; give a folder like data/sample/world")
     return relations
 
@@ -69,19 +69,19 @@ def load_talks(folder: Path) -> dict[str, list[tuple[str, ...]]]:
 
 def load_talk(path: Path) -> list[tuple[str, ...]]:
     """Rows (user ko, user en, reply ko, reply en) of a talk file; raises WorldError."""
-    rows: Any = _read(path).get("rows")
+    rows: Any = read(path).get("rows")
     _require(isinstance(rows, list) and rows, f"{path}: no `rows`; list rows of [user ko, user en, reply ko, reply en]")
     return [_cells(row, 4, f"{path}: row {number}") for number, row in enumerate(rows, 1)]
 
 
 def load_asked(path: Path) -> dict[str, Asked]:
     """Tools by name, as a file like talk/tools.yaml asks for them; raises WorldError."""
-    return {name: _asked(f"{path}: {name}", given) for name, given in _read(path).items()}
+    return {name: _asked(f"{path}: {name}", given) for name, given in read(path).items()}
 
 
 def load_lists(path: Path) -> dict[str, list[str]]:
     """The texts of each language, as talk/system.yaml lists them; raises WorldError."""
-    record = _read(path)
+    record = read(path)
     well = set(record) == set(LANGUAGES) and all(isinstance(texts, list) and texts for texts in record.values())
     _require(well, f"{path}: give one list of texts under ko, one under en")
     return {lang: list(_cells(texts, len(texts), f"{path}: {lang}")) for lang, texts in record.items()}
@@ -103,7 +103,8 @@ def fill(template: str, words: Mapping[str, str], lang: str) -> str:
     return text[:1].upper() + text[1:] if lang == "en" else text
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """The keys of a YAML file; raises WorldError."""
     try:
         record = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:

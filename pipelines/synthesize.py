@@ -5,7 +5,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from corpus import chats, conversations, diversity, generators, shards, synthesis
+from corpus import chats, contrasts, conversations, diversity, generators, shards, synthesis
 from corpus import recipes as cooking
 from corpus.world import load, load_talks
 from pipelines._journal import Journal
@@ -38,6 +38,8 @@ def main(
     made = list(synthesis.documents(taught, params))
     records = synthesis.records(taught, params, load_talks(world / "talk"))
     records = synthesis.joined(records, conversations.records(known, taught, world / "talk", params.conversations))
+    opposed = contrasts.load(world / "talk" / "contrasts.yaml")
+    records = synthesis.joined(records, contrasts.records(opposed, taught, repeats=params.talk_repeats))
     held_out = [*records["questions"], *conversations.asked_in(records["trials"])]
     if leaked := synthesis.leaks(held_out, [*made, *records["dialogues"], *records["preferences"]]):
         raise StageError(f"{world}: held-out questions occur in training text: {leaked[:3]}; rephrase them")
