@@ -13,15 +13,16 @@ LANGUAGES = ("ko", "en")
 READING = """\
 Every line differs from the demo's in one thing, at the budget that ablations.yaml gives. Compared are runs of the same
 seed, on the same held-out documents (those that neither run learnt from) and questions: bits per byte in %, fewer are
-better; four-choice answers in percentage points, more are better. Means over the seeds with Student's 95 % interval;
-one that holds zero says that no difference was found, and of {m} intervals about {chance:.0f} miss zero by chance."""
+better; four-choice answers in percentage points, more are better. Means over the seeds with Student's 95 % interval, of
+answers no narrower than so few questions allow; one that holds zero says that no difference was found, and of {m}
+intervals about {chance:.0f} miss zero by chance."""
 
 
-def effects(row: str, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def effects(row: str, runs: Sequence[Mapping[str, Any]], *, questions: int) -> list[dict[str, Any]]:
     """{name, metric, value, low, high, n} of every arm but the line, for bits per byte and answers in ko and en.
 
     A run: {arm, seed, nats: {lang: {id: nats}}, bytes: {lang: {id: bytes}}, qa: {lang: share}}. A seed counts once both
-    the arm and the line have it; an arm with a single one is left out. Zero width where no seed shows a difference.
+    the arm and the line have it; an arm with a single one is left out. `questions`: of a share, per language.
     """
     by = {(run["arm"], run["seed"]): run for run in runs}
     rows = []
@@ -29,7 +30,8 @@ def effects(row: str, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
         pairs = [(run, by[LINE, seed]) for (name, seed), run in by.items() if name == arm and (LINE, seed) in by]
         for metric, measure in ((BPB, excess), (QA, gain)):
             for lang in LANGUAGES if len(pairs) > 1 else ():
-                found = interval([measure(ours, theirs, lang) for ours, theirs in pairs])
+                least = chance_of(pairs, lang, questions) if metric == QA else 0.0
+                found = interval([measure(ours, theirs, lang) for ours, theirs in pairs], least=least)
                 rows.append({"name": f"{row}: {arm}", "metric": f"{lang} {metric}"} | found)
     return rows
 
@@ -46,10 +48,16 @@ def gain(ours: Mapping[str, Any], theirs: Mapping[str, Any], lang: str) -> float
     return 100 * (ours["qa"][lang] - theirs["qa"][lang])
 
 
-def interval(values: Sequence[float]) -> dict[str, float]:
-    """{value, low, high, n}: mean and Student's 95 % interval of at least two values (Student 1908)."""
+def chance_of(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], lang: str, questions: int) -> float:
+    """Half the 95 % interval, in points, of the difference of two shares of independent questions (Wald)."""
+    spread = sum(fmean(run["qa"][lang] * (1 - run["qa"][lang]) for run in runs) for runs in zip(*pairs, strict=True))
+    return 100 * 1.96 * math.sqrt(spread / (questions * len(pairs)))
+
+
+def interval(values: Sequence[float], *, least: float = 0.0) -> dict[str, float]:
+    """{value, low, high, n}: mean and Student's 95 % interval of two values or more, `least` on each side at least."""
     n, middle = len(values), fmean(values)
-    half = float(t.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n)
+    half = max(least, float(t.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n))
     return {"value": round(middle, 4), "low": round(middle - half, 4), "high": round(middle + half, 4), "n": n}
 
 

@@ -76,9 +76,10 @@ def main() -> None:
                 known[mark] = made(run, matrix["questions"]) | {"mark": mark, "name": run.name}
             done.append(known[mark] | {"arm": run.arm, "seed": run.seed})
             costs = {run.arm: flops(run, params) for run in runs}
-            found = {"asks": row["asks"], "runs": done, "effects": ablations.effects(name, done), "flops": costs}
+            effects = ablations.effects(name, done, questions=matrix["questions"])
+            found = {"asks": row["asks"], "runs": done, "effects": effects, "flops": costs}
             write(REPORTS / f"ablation-{name}.json", found)
-        print("\n".join(ablations.verdicts(found["effects"])), flush=True)
+        print("\n".join(ablations.verdicts(effects)), flush=True)
 
 
 def planned(name: str, row: dict[str, Any], seeds: list[int]) -> Iterator[Run]:
