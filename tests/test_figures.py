@@ -1,5 +1,6 @@
 """Every number in the README is followed to a file: the result table to reports/, all others by docs/figures.md."""
 
+import json
 import os
 import re
 import subprocess
@@ -76,6 +77,15 @@ def test_every_other_number_of_the_readme_is_in_the_list_of_where_it_comes_from(
 def test_the_named_file_holds_the_words(said, file, words):
     text = (ROOT / "docs" / file).resolve().read_text(encoding="utf-8")
     assert words in text, f"{file} does not hold {words!r}, for {said!r}"
+
+
+def test_every_number_found_on_the_decision_page_stands_in_the_file_that_its_row_names():
+    _, rows = table((ROOT / "docs/at-paper-scale.md").read_text(encoding="utf-8"), "choice")
+    for choice, found, file, *_ in rows:
+        evidence = json.loads((ROOT / "docs" / re.search(r"\((.*?)\)", file)[1]).resolve().read_text(encoding="utf-8"))
+        shown = numbers(re.sub(r"`[^`]*`", "", found))
+        wrong = [text for text in shown if not stands(text, evidence)]
+        assert shown and not wrong, f"docs/at-paper-scale.md, {choice}: {wrong} not in {file}"
 
 
 SCRIPT = """
