@@ -21,8 +21,8 @@ intervals about {chance:.0f} miss zero by chance."""
 def effects(row: str, runs: Sequence[Mapping[str, Any]], *, questions: int) -> list[dict[str, Any]]:
     """{name, metric, value, low, high, n} of every arm but the line, for bits per byte and answers in ko and en.
 
-    A run: {arm, seed, nats: {lang: {id: nats}}, bytes: {lang: {id: bytes}}, qa: {lang: share}}. A seed counts once both
-    the arm and the line have it; an arm with a single one is left out. `questions`: of a share, per language.
+    A run: {arm, seed, nats: {lang: {id: nats}}, qa: {lang: share}}. A seed counts once both the arm and the line have
+    it; an arm with a single one is left out. `questions`: of a share, per language.
     """
     by = {(run["arm"], run["seed"]): run for run in runs}
     rows = []

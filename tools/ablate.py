@@ -62,7 +62,7 @@ def main() -> None:
         parser.error(f"{asked.matrix} has no row {', '.join(sorted(unknown))}; there are: {', '.join(matrix['rows'])}")
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{Path('mlflow.db').absolute()}")  # runs have other folders
     _tracking.experiment()
-    params, lock = read(Path("params.yaml")), read(Path("dvc.lock"))["stages"]
+    params, plan = read(Path("params.yaml")), locked(Path())
     known = {
         run["mark"]: run for file in REPORTS.glob("ablation-*.json") for run in json.loads(file.read_text())["runs"]
     }
@@ -70,7 +70,7 @@ def main() -> None:
         row, done = matrix["rows"][name], []
         runs = list(planned(name, row, asked.seeds or matrix["seeds"]))
         for number, run in enumerate(runs, 1):
-            mark = fingerprint(run, params, lock) + f"-{matrix['questions']}"
+            mark = fingerprint(run, params, plan) + f"-{matrix['questions']}"
             if mark not in known:
                 print(f"{name} {number}/{len(runs)}: {run.arm}, seed {run.seed}", flush=True)
                 known[mark] = made(run, matrix["questions"]) | {"mark": mark, "name": run.name}
@@ -90,11 +90,14 @@ def planned(name: str, row: dict[str, Any], seeds: list[int]) -> Iterator[Run]:
             yield Run(name, str(arm), seed, changed.pop("until", row["until"]), changed)
 
 
-def fingerprint(run: Run, params: dict[str, Any], lock: dict[str, Any]) -> str:
-    """md5 of all that decides the run's model: overrides, params and code of every stage up to the last."""
-    stages = list(lock)[: list(lock).index(run.until) + 1]
+def fingerprint(run: Run, params: dict[str, Any], plan: dict[str, Any]) -> str:
+    """md5 of all that decides the run's model: overrides, params and code of every stage up to the last.
+
+    `plan`: what dvc.lock knows of each stage, in the order of dvc.yaml; the lock's own is that of their first runs.
+    """
+    stages = list(plan)[: list(plan).index(run.until) + 1]
     own = {key: value for key, value in run.overrides.items() if key.split(".")[0] in stages}
-    code = [dep for stage in stages for dep in lock[stage]["deps"] if not dep["path"].startswith("artifacts/")]
+    code = [dep for stage in stages for dep in plan[stage]["deps"] if not dep["path"].startswith("artifacts/")]
     about = [run.until, own, {stage: params.get(stage) for stage in stages}, code]
     return hashlib.md5(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -134,15 +137,15 @@ def hydra(value: Any) -> str:
 
 
 def judged(model: Path, unlearnt: set[str], questions: int) -> dict[str, Any]:
-    """{nats, bytes, bpb, qa} by language: this line's held-out documents that the run did not learn from either."""
+    """{nats, bpb, qa} by language: this line's held-out documents that the run did not learn from either."""
     held = [row for row in shards.read(Path("artifacts/mix/validation")) if row["id"] in unlearnt]
     pool, subject = quiz.read_questions(Path("artifacts/synthesize/questions.jsonl")), open_subject(model)
-    found: dict[str, Any] = {"nats": {}, "bytes": {}, "bpb": {}, "qa": {}}
+    found: dict[str, Any] = {"nats": {}, "bpb": {}, "qa": {}}
     for lang in ablations.LANGUAGES:
         own = {row["id"]: row["text"] for row in held if row["lang"] == lang}
         weighed = metrics.weighed(subject, list(own.values()))
         found["bpb"][lang] = weighed["bpb"]
-        found |= {key: found[key] | {lang: dict(zip(own, weighed[key], strict=True))} for key in ("nats", "bytes")}
+        found["nats"][lang] = dict(zip(own, weighed["nats"], strict=True))
         marks = quiz.ask(subject, quiz.sample(pool, lang=lang, n=questions, seed=20))
         found["qa"][lang] = sum(marks) / len(marks)
     subject.close()
@@ -161,6 +164,12 @@ def flops(run: Run, params: dict[str, Any]) -> float:
     shapes = bill.family(own)
     trained = [name for name in shapes if name in own and "tokens" in own[name]]
     return sum(bill.flops(name, own, shapes) for name in trained[: trained.index(run.until) + 1])
+
+
+def locked(folder: Path) -> dict[str, Any]:
+    """dvc.lock's entry of every stage that is no matrix, in the order of dvc.yaml."""
+    plan, lock = (read(folder / name)["stages"] for name in ("dvc.yaml", "dvc.lock"))
+    return {stage: lock[stage] for stage in plan if stage in lock}
 
 
 def read(file: Path) -> Any:

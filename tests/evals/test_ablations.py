@@ -6,8 +6,6 @@ from scipy.stats import ttest_1samp
 from evals import ablations
 from evals.report import table
 
-BYTES = {lang: {"a": 10, "b": 10} for lang in ("ko", "en")}
-
 
 def run(arm, seed, nats, qa):
     return {"arm": arm, "seed": seed, "nats": dict.fromkeys(("ko", "en"), nats), "qa": {"ko": qa, "en": 0.5}}

@@ -26,7 +26,7 @@ rows:
 
 @pytest.fixture(scope="module")
 def line():
-    return ablate.read(ROOT / "params.yaml"), ablate.read(ROOT / "dvc.lock")["stages"]
+    return ablate.read(ROOT / "params.yaml"), ablate.locked(ROOT)
 
 
 def test_every_row_of_the_matrix_names_stages_and_numbers_that_exist(line):
@@ -52,6 +52,15 @@ def test_arms_of_a_seed_share_their_numbers_and_only_what_is_upstream_decides(li
     assert ablate.fingerprint(plain, params | {"sft": {}}, line[1]) == mark
 
 
+def test_a_report_made_anew_does_not_make_finished_runs_stale(line):
+    """dvc.lock lists stages in the order of their first runs: `report`, which reads our own results, before `qad`."""
+    plan = line[1]
+    assert list(plan).index("qad") < list(plan).index("report")
+    run = ablate.Run("row", "line", 1, "qad", {})
+    other = plan | {"report": plan["report"] | {"deps": [{"path": "reports/ablation-x.json", "md5": "new"}]}}
+    assert ablate.fingerprint(run, *line) == ablate.fingerprint(run, line[0], other)
+
+
 def test_dvc_makes_what_was_planned_and_leaves_the_clone_alone(tmp_path, monkeypatch):
     place, tracking = tmp_path / "clone", f"sqlite:///{tmp_path}/mlflow.db"
     tiny_line.build(place, tracking)
@@ -74,7 +83,7 @@ def test_dvc_makes_what_was_planned_and_leaves_the_clone_alone(tmp_path, monkeyp
 
 
 def test_a_stopped_matrix_goes_on_with_what_is_missing(tmp_path, monkeypatch):
-    for name in ("params.yaml", "dvc.lock"):
+    for name in ("params.yaml", "dvc.lock", "dvc.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "matrix.yaml").write_text(MATRIX)
     (tmp_path / "reports").mkdir()
@@ -88,7 +97,7 @@ def test_a_stopped_matrix_goes_on_with_what_is_missing(tmp_path, monkeypatch):
         asked.append(run.name)
         nats = run.overrides["pretrain.tokens"] + run.seed
         both = {key: dict.fromkeys(("ko", "en"), value) for key, value in {"nats": {"a": nats}, "qa": 0.5}.items()}
-        return both | {"bytes": {}, "bpb": {}}
+        return both | {"bpb": {}}
 
     monkeypatch.setattr(ablate, "made", made)
     monkeypatch.setattr("sys.argv", ["ablate", "--matrix", "matrix.yaml"])
