@@ -28,6 +28,7 @@ from evals import questions as quiz
 from evals.subject import open_subject
 from pipelines import _tracking
 from tools import bill
+from tools.judge import write
 
 DVC = (sys.executable, "-m", "dvc")
 REPORTS = Path("reports")
@@ -69,13 +70,13 @@ def main() -> None:
     for name in names:
         row, done = matrix["rows"][name], []
         runs = list(planned(name, row, asked.seeds or matrix["seeds"]))
+        costs = {run.arm: flops(run, params) for run in runs}
         for number, run in enumerate(runs, 1):
             mark = fingerprint(run, params, plan) + f"-{matrix['questions']}"
             if mark not in known:
                 print(f"{name} {number}/{len(runs)}: {run.arm}, seed {run.seed}", flush=True)
                 known[mark] = made(run, matrix["questions"]) | {"mark": mark, "name": run.name}
             done.append(known[mark] | {"arm": run.arm, "seed": run.seed})
-            costs = {run.arm: flops(run, params) for run in runs}
             effects = ablations.effects(name, done, questions=matrix["questions"])
             found = {"asks": row["asks"], "runs": done, "effects": effects, "flops": costs}
             write(REPORTS / f"ablation-{name}.json", found)
@@ -174,13 +175,6 @@ def locked(folder: Path) -> dict[str, Any]:
 
 def read(file: Path) -> Any:
     return YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-
-
-def write(file: Path, report: dict[str, Any]) -> None:
-    """A whole report or the old one."""
-    draft = file.with_suffix(".draft")
-    draft.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    draft.replace(file)
 
 
 if __name__ == "__main__":
