@@ -3,20 +3,20 @@
 Random sampling KD (Anshumann et al. 2025, arXiv 2503.16870) keeps draws, not the top k, which would be biased: the
 share of draws that fall on an id has the teacher's probability as its expectation. Ours are systematic (one uniform
 number per position, then even steps through the cumulative distribution): as unbiased, and 32 of them err less than 50
-independent ones in fewer bytes (docs/log.md).
+independent ones in fewer bytes (docs/log.md). An id lies there as its rank, by how often the text has it.
 
-    00000.bin …      SHARD windows in the order of training, as COLUMNS, each packed by bz2 behind its length (uint32):
-                     how many ids each position has; draws − 1 of each id; the three bytes of its distance to the id
+    00000.bin …      SHARD windows in the order of training, as COLUMNS, each packed by LZMA behind its length (uint32):
+                     how many ids each position has; draws − 1 of each id; the three bytes of its distance to the rank
                      before, lowest first, a column each; then a seal, the sha256 of provenance, number and all that
     provenance.json  {"provenance": {...}, "windows": n}, written last
 """
 
-import bz2
 import hashlib
 import json
+import lzma
 import os
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SHARD = 64  # windows
 MOST_IDS, MOST_DRAWS = 1 << 24, 1 << 8  # what three bytes and one hold
 COLUMNS = 5
+PACKING = [{"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]  # bytes that say little of the next one
+COUNTED = 1 << 20  # tokens of the text, by which ids are ranked
 POSITIONS = 512  # whose cumulative distributions (float64, as many as the vocabulary) stand in memory at once
 MANIFEST = "provenance.json"
 SEAL = 32  # bytes of a sha256
@@ -43,12 +45,13 @@ def provenance(teacher: Path, tokens: Path, packed: Packed, *, draws: int, tempe
     phase, weights = packed.shard.phase, sorted(teacher.glob("*.safetensors"))
     return {
         "teacher": _sha256(teacher / "config.json", *weights),
+        "rows": json.loads((teacher / "config.json").read_text(encoding="utf-8"))["vocab_size"],
         "tokenizer": _sha256(teacher / "tokenizer.json"),
         "tokens": _sha256(tokens / INDEX, tokens / f"{phase}.bin"),
         "order": f"phase {phase}, context {packed.context}, seed {packed.seed}",
         "draws": draws,
         "temperature": temperature,
-        "form": "columns, bz2",
+        "form": "columns of ranks, LZMA",
     }
 
 
@@ -116,14 +119,18 @@ class TeacherCache:
         import torch
 
         found = zip(*(self._window(step * size + place) for place in range(size)), strict=True)
-        counts_N, ids, draws = map(np.concatenate, found)
+        counts_N, ranks, draws = map(np.concatenate, found)
         used_NK = np.arange(counts_N.max()) < counts_N[:, None]
         drawn_NK, shares_NK = np.zeros(used_NK.shape, "<i8"), np.zeros(used_NK.shape, "<f4")
-        drawn_NK[used_NK] = ids
+        drawn_NK[used_NK] = self._order_V[ranks]
         shares_NK[used_NK] = draws / self.origin["draws"]
         taught = {"drawn": torch.from_numpy(drawn_NK), "shares": torch.from_numpy(shares_NK)}
         shape = (size, self.packed.context, -1)
         return self.packed.batch(step, size) | {name: rows.view(shape) for name, rows in taught.items()}
+
+    @cached_property
+    def _order_V(self) -> "np.ndarray":
+        return _ranked(self.packed, self.origin["rows"])
 
     def _window(self, index: int) -> "tuple[np.ndarray, ...]":
         number, row = divmod(index, SHARD)
@@ -146,7 +153,7 @@ def _shard(teacher: "LlamaForCausalLM", packed: Packed, number: int, origin: dic
     import numpy as np
     import torch
 
-    parts = []
+    parts, order_V = [], torch.from_numpy(_ranked(packed, origin["rows"]))
     for step in range(number * SHARD // TOGETHER, (number + 1) * SHARD // TOGETHER):
         ids_BT = packed.batch(step, TOGETHER)["ids"].to(teacher.device)
         with torch.no_grad():
@@ -156,12 +163,19 @@ def _shard(teacher: "LlamaForCausalLM", packed: Packed, number: int, origin: dic
         for at in range(0, len(hidden_ND), POSITIONS):
             part = slice(at, at + POSITIONS)
             logits_NV = (hidden_ND[part] @ head_of(teacher, hidden_ND).T).float() / origin["temperature"]
-            parts.append(_runs(draw(logits_NV, starts_N[part], origin["draws"])))
+            parts.append(_runs(draw(logits_NV[:, order_V], starts_N[part], origin["draws"])))
     return _packed(*map(np.concatenate, zip(*parts, strict=True)))
 
 
+def _ranked(packed: Packed, rows: int) -> "np.ndarray":
+    """The ids [V], the commonest of the text first."""
+    import numpy as np
+
+    return np.argsort(-np.bincount(packed.shard.ids[:COUNTED], minlength=rows), kind="stable")
+
+
 def draw(logits_NV: "torch.Tensor", starts_N: "np.ndarray", draws: int) -> "np.ndarray":
-    """Systematic draws from softmax(logits), in rising order of id: int64 [N, draws]; `starts_N` uniform in [0, 1)."""
+    """Systematic draws from softmax(logits), in rising order of column: int64 [N, draws]; starts_N in [0, 1)."""
     import torch
 
     chances_NV = logits_NV.double().softmax(-1).cumsum(-1)
@@ -180,14 +194,14 @@ def _runs(drawn_NK: "np.ndarray") -> "tuple[np.ndarray, ...]":
 
 
 def _packed(counts_N: "np.ndarray", ids: "np.ndarray", draws: "np.ndarray") -> bytes:
-    """A shard's columns: distances are small and draws mostly one, so that bz2 needs about nine bits for both."""
+    """A shard's columns: distances are small and draws mostly one, so that both need about nine bits."""
     import numpy as np
 
     steps = np.diff(ids, prepend=0)
     firsts = counts_N.cumsum() - counts_N
     steps[firsts] = ids[firsts]
     columns = [counts_N, draws - 1, *(steps >> shift & 255 for shift in (0, 8, 16))]
-    packed = [bz2.compress(column.astype("u1").tobytes()) for column in columns]
+    packed = [lzma.compress(column.astype("u1").tobytes(), lzma.FORMAT_RAW, filters=PACKING) for column in columns]
     return b"".join(len(column).to_bytes(4, "little") + column for column in packed)
 
 
@@ -198,7 +212,8 @@ def _unpacked(content: bytes) -> "tuple[np.ndarray, ...]":
     columns, at = [], 0
     for _ in range(COLUMNS):
         end = at + 4 + int.from_bytes(content[at : at + 4], "little")
-        columns.append(np.frombuffer(bz2.decompress(content[at + 4 : end]), "u1").astype("i8"))
+        column = lzma.decompress(content[at + 4 : end], lzma.FORMAT_RAW, filters=PACKING)
+        columns.append(np.frombuffer(column, "u1").astype("i8"))
         at = end
     counts_N, draws, *planes = columns
     steps = sum(plane << 8 * n for n, plane in enumerate(planes))
