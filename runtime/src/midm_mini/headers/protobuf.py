@@ -1,6 +1,6 @@
 """Knows protobuf's wire format: messages read by a schema of the fields allowed, weights left where they are."""
 
-import mmap
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,16 +28,16 @@ class Wire:
 
     def __init__(self, file: Path) -> None:
         self.suspect = Suspect(file)
-        with file.open("rb") as stream:
-            self.data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self.data = self.suspect.mapped(self.suspect.size)
         self._left = FIELDS
 
     def message(self, schema: Schema, where: str, span: Span | None = None) -> Message:
         """The message in `span` (or the whole file), its submessages read too."""
-        found: Message = {name: [] for name, _ in schema.values()}
+        found: Message = defaultdict(list)
         for number, wire, value in self._fields(span or Span(0, self.suspect.size), where):
             if number not in schema:
-                self.suspect.must(False, f"a field of {where}", number, f"{', '.join(found)}: no other can be used")
+                known = ", ".join(name for name, _ in schema.values())
+                self.suspect.must(False, f"a field of {where}", number, f"{known}: no other can be used")
             name, kind = schema[number]
             wanted = WIRE.get(kind, (2,)) if isinstance(kind, str) else (2,)
             if wire not in wanted:
@@ -72,18 +72,21 @@ class Wire:
 
     def _fields(self, span: Span, where: str) -> Iterator[tuple[int, int, Any]]:
         """Yields (field number, wire type, value): a number, or the Span of a length-delimited field."""
-        at, end = span
+        at, end, data = *span, self.data
         while at < end:
             self._left -= 1
             if not self._left:
                 self.suspect.must(False, "the number of fields", FIELDS, "fewer")
-            tag, at = self._varint(at, end, where)
+            tag, at = (data[at], at + 1) if data[at] < 128 else self._varint(at, end, where)
             wire = tag & 7
             if wire == 0:
                 value, at = self._varint(at, end, where)
                 yield tag >> 3, wire, value
                 continue
-            size, at = (8, at) if wire == 1 else (4, at) if wire == 5 else self._varint(at, end, where)
+            if wire == 2 and at < end and data[at] < 128:  # nearly all
+                size, at = data[at], at + 1
+            else:
+                size, at = (8, at) if wire == 1 else (4, at) if wire == 5 else self._varint(at, end, where)
             if wire not in (1, 2, 5) or not 0 <= size <= end - at:
                 self.suspect.must(
                     False, f"a field of {where}", (wire, size), f"wire type 0, 1, 2 or 5 within {end - at}"
