@@ -1,13 +1,15 @@
 """Knows llama.cpp: a GGUF file as a Backend, through the low-level calls of llama-cpp-python."""
 
 import ctypes
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
-import llama_cpp.llama_cpp as llama
 import numpy as np
 
 from midm_mini.backend import Chooser, Trial, kept, pick_context, written
@@ -15,6 +17,22 @@ from midm_mini.format import MidmError
 
 CHUNK = 256  # tokens per call: bounds the logits that llama.cpp holds at once to 256 x V floats
 _complaints: deque[str] = deque(maxlen=8)
+
+
+def _bindings() -> Any:
+    """llama_cpp.llama_cpp alone: the package's own front imports jinja2 and diskcache, a third of a cold start."""
+    spec = None if "llama_cpp" in sys.modules else find_spec("llama_cpp")
+    if spec is None:  # imported already, or missing, which this says
+        return import_module("llama_cpp.llama_cpp")
+    sys.modules["llama_cpp"] = module_from_spec(spec)  # not run
+    try:
+        return import_module("llama_cpp.llama_cpp")
+    finally:  # whoever imports the package later gets a whole one
+        for name in [name for name in sys.modules if name.partition(".")[0] == "llama_cpp"]:
+            del sys.modules[name]
+
+
+llama = _bindings()
 
 
 @llama.llama_log_callback
@@ -109,7 +127,7 @@ class GgufBackend:
         llama.llama_free(self._context)
         llama.llama_model_free(self._model)
 
-    def _params(self, threads: int) -> llama.llama_context_params:
+    def _params(self, threads: int) -> Any:
         params = llama.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = self.context, CHUNK, CHUNK
         params.n_threads = params.n_threads_batch = threads
