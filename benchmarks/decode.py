@@ -3,10 +3,11 @@
     OMP_NUM_THREADS=1 python -m benchmarks.decode --small artifacts/export --work /tmp/decode [--layers 20]
 
 --small holds a pipeline's artifacts, whose weights stay in the processor's cache; the large model, Mini's shape with
-fewer layers and random weights (speed does not depend on what they say), is made in --work and kept there (10 GB of
+fewer layers and random weights (speed does not depend on what they say), is made in --work and kept there (12 GB of
 disk, 12 GB of memory, a quarter of an hour). All take turns within a round, the bandwidth probe (midm_mini.measure)
 too; each round gives a ratio and the median counts, so that what else the machine does hits all alike. The share of
 bandwidth takes each byte of the weight file as read once per token; GGUF has 8.5 and 4.5 bits per weight, ONNX 9 and 5.
+A row's GB/s are those bytes: what a kernel eats from the cache (small) is its ceiling, however fast memory is.
 """
 
 import argparse
@@ -30,9 +31,9 @@ GOAL = (
 )
 CONTEXT, QUESTION, SYSTEM = 256, 16, 1024  # tokens
 BARE = {"gguf": ["llama_cpp_python", "llama_c"], "onnx": ["genai"]}
-PAIRS = {  # GGUF and ONNX at the same bits
+PAIRS: dict[str, list[tuple[str, ...]]] = {  # GGUF and ONNX at the same bits, or a GGUF alone
     "small": [("gguf-q8_0", "onnx-int8"), ("gguf-q4_k_m", "onnx-int4")],
-    "large": [("gguf-q8_0", "onnx-int8"), ("gguf-q4_0", "onnx-int4")],
+    "large": [("gguf-q8_0", "onnx-int8"), ("gguf-q4_0", "onnx-int4"), ("gguf-f16",)],
 }
 Samples = Mapping[tuple[str, str], Sequence[float]]  # (artifact, who) → seconds per token of each round
 
@@ -69,13 +70,16 @@ def measured(
             at, weights = f"{size} {path.name}", max(file.stat().st_size for file in path.iterdir())
             pace = {who: median(seconds[path.name, who]) for who in ("ours", *bare(path))}
             ratio |= {f"{at}: ours / {who}": over(seconds, (path.name, "ours"), (path.name, who)) for who in bare(path)}
-            if size == "large":  # what stays in the cache is not bounded by memory
-                pairs = zip(seconds[path.name, "ours"], bandwidth, strict=True)
-                ratio[f"{at}: share of bandwidth"] = median(weights / 1e9 / took / reach for took, reach in pairs)
+            for who in pace if size == "large" else ():  # what stays in the cache is not bounded by memory
+                pairs = zip(seconds[path.name, who], bandwidth, strict=True)
+                share = median(weights / 1e9 / took / reach for took, reach in pairs)
+                ratio[f"{at}: share of bandwidth, {who}"] = share
             about = {"artifact": at, "MB": weights / 1e6, "threads": threads}
-            rows += [about | {"who": who, "tokens/s": 1 / took} for who, took in pace.items()]
-        gguf, onnx = names
-        ratio[f"{size} {onnx} / {gguf}: tokens/s"] = over(seconds, (gguf, "ours"), (onnx, "ours"))
+            rows += [
+                about | {"who": who, "tokens/s": 1 / took, "GB/s": weights / 1e9 / took} for who, took in pace.items()
+            ]
+        gguf, *others = names
+        ratio |= {f"{size} {onnx} / {gguf}: tokens/s": over(seconds, (gguf, "ours"), (onnx, "ours")) for onnx in others}
         rows.append({"artifact": size, "threads": threads, "who": "bandwidth probe", "GB/s": median(bandwidth)})
     for path in (folder / name for name in PAIRS[size][0]):
         starts = cold_starts(path, threads, 1 + rounds // 3)
@@ -173,6 +177,7 @@ def build(work: Path, layers: int) -> None:
     card = gguf.Card("midm-mini-random", "base", "v0.1", "mit", ("ko", "en"), "none")
     whole, blocks = work / "whole.gguf", onnx.Blocks(32, symmetric=True)  # as Q4_0 and Q8_0 are
     makers: dict[str, Callable[[Path], object]] = {
+        "gguf-f16": lambda out: os.link(whole, out / "model.gguf"),
         "gguf-q8_0": lambda out: gguf.quantize(whole, out / "model.gguf", "Q8_0"),
         "gguf-q4_0": lambda out: gguf.quantize(whole, out / "model.gguf", "Q4_0"),
         "onnx-int8": lambda out: onnx.make(parent, card, "int8", out, blocks=blocks),

@@ -68,14 +68,15 @@ def serving(path: Path, *, key: str | None = None, limits: Limits = USUAL, ends:
         Desk(model, queue=limits.queue, seconds=limits.seconds) as desk,
     ):
         service = Service(door.getsockname()[1], key or "none")
-        step = model._opened.step
+        write = model._opened.write
 
-        def counted(token: int) -> Any:
-            service.steps += 1
-            time.sleep(service.pause)
-            return step(token)
+        def counted(ids: Any, choose: Any) -> Iterator[int]:
+            for token in write(ids, choose):
+                yield token
+                service.steps += 1
+                time.sleep(service.pause)
 
-        model._opened.step = counted  # type: ignore[method-assign]
+        model._opened.write = counted  # type: ignore[method-assign]
         if not ends:
             model._opened.ends = lambda _: False  # type: ignore[method-assign]  # it never ends by itself
         server = build(desk, key=key, hosts=LOOPBACK, limits=limits)

@@ -1,6 +1,8 @@
 """Proves that every backend gives the same ids, logits, pieces and refusals."""
 
+import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -144,10 +146,24 @@ def test_a_stop_string_is_never_shown_even_when_split(model: Model, monkeypatch)
 
 def forced(model: Model, monkeypatch, ids: list[int], **options) -> list:
     """The pieces of a reply whose model can only say `ids`."""
-    rows = iter(np.eye(model.vocab_size, dtype=np.float32)[ids])
-    monkeypatch.setattr(model._opened, "start", lambda prompt: next(rows))
-    monkeypatch.setattr(model._opened, "step", lambda token: next(rows))
+    monkeypatch.setattr(model._opened, "write", lambda prompt, choose: iter(ids))
     return list(model.stream("x", max_tokens=len(ids), **options))
+
+
+def test_a_greedy_reply_takes_the_best_scores_and_no_config_sways_it(model: Model, tmp_path: Path) -> None:
+    """Also past the end of turn, and past the row that onnxruntime-genai is told to end at."""
+    folder = tmp_path / model.path.name
+    shutil.copytree(model.path, folder)
+    if (file := folder / "genai_config.json").is_file():
+        said = json.loads(file.read_text("utf-8"))
+        said["search"] |= {"repetition_penalty": 9.0, "min_length": 99, "do_sample": True, "num_beams": 4, "top_k": 1}
+        file.write_text(json.dumps(said), encoding="utf-8")
+    with load(folder, threads=1) as other:
+        other._opened.ends = lambda _: False  # type: ignore[method-assign]
+        for start in range(20, 60):
+            prompt = list(range(start, start + 9))
+            path = [piece.token for piece in other.stream(prompt, max_tokens=24)]
+            assert len(path) == 24 and model.follow(prompt, path).argmax(axis=1).tolist() == path
 
 
 def test_max_tokens_ends_a_reply_with_length(model: Model) -> None:
@@ -286,8 +302,11 @@ def test_what_the_cache_holds_never_changes_an_answer(model: Model, artifacts: d
             trunk = choose.choice([trunk, [*prompt, *(piece.token for piece in reply._seen)]])
 
 
+READS = {"gguf": "_decode", "onnx": "_next", "onnx-genai": "_read"}  # the methods that read
+
+
 def test_a_prompt_is_read_only_from_where_it_differs(model: Model, monkeypatch) -> None:
-    name = "_next" if model.format != "gguf" else "_decode"
+    name = READS[model.format]
     read, real = [], getattr(model._opened, name)
     monkeypatch.setattr(model._opened, name, lambda ids, **rest: (read.append(len(ids)), real(ids, **rest))[1])
     first = list(range(10, 50))
@@ -298,7 +317,7 @@ def test_a_prompt_is_read_only_from_where_it_differs(model: Model, monkeypatch) 
 
 def test_an_interrupted_reading_leaves_no_lie_behind(model: Model, monkeypatch) -> None:
     prompt, fresh = list(range(10, 50)), model.logits(list(range(10, 50)))[-1]
-    real = model._opened._next if model.format != "gguf" else model._opened._decode
+    real = getattr(model._opened, READS[model.format])
     for moment in (0, 1):
         with monkeypatch.context() as patch:
 

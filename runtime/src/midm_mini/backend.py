@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Protocol
 
@@ -15,6 +15,9 @@ TRIES = 5  # steps at each number of threads; the median counts, for the first w
 DEFAULT_CONTEXT = 4096  # tokens: the cache of a real Mini takes 192 KiB per token, 32,768 of them would be 6 GiB
 
 
+Chooser = Callable[[np.ndarray], int]  # from float32 [V] to a token
+
+
 class Backend(Protocol):
     """One opened artifact, for one thread at a time; the caller has checked the ids and closes it once.
 
@@ -23,6 +26,7 @@ class Backend(Protocol):
     `start` reads a prompt, of which it keeps what its cache already holds from before, and `step` one token more: both
     give float32 [V] for the next token, valid until the next call; `logits` gives float32 [T, V] over `ids` alone, row
     t for the token after ids[t]; `hidden` the last layer's normed states [T, H], or a MidmError where nothing has them.
+    `write` is `written`, or what says the same sooner.
     """
 
     context: int
@@ -35,9 +39,18 @@ class Backend(Protocol):
     def token_bytes(self, token: int) -> bytes: ...
     def start(self, ids: Sequence[int]) -> np.ndarray: ...
     def step(self, token: int) -> np.ndarray: ...
+    def write(self, ids: Sequence[int], choose: Chooser) -> Iterator[int]: ...
     def logits(self, ids: Sequence[int]) -> np.ndarray: ...
     def hidden(self, ids: Sequence[int]) -> np.ndarray: ...
     def close(self) -> None: ...
+
+
+def written(backend: Backend, ids: Sequence[int], choose: Chooser) -> Iterator[int]:
+    """The tokens that `choose` takes after `ids` and what it took before, without an end."""
+    scores = backend.start(ids)
+    while True:
+        yield (token := choose(scores))
+        scores = backend.step(token)
 
 
 def pick_context(wanted: int | None, *, trained: int) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midm_mini.backend import Chooser
 from midm_mini.format import MidmError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ WRITING = {  # as the chat template writes JSON, and with no space that a model 
 }
 CLOSING = (b"}", b"]", b'"', b",")  # what leads to the end of a JSON text, the shortest way first
 ROOM = 128  # tokens before the limit from which on a reply is watched so that it can still be ended
-Choose = Callable[[np.ndarray], int]
 
 
 def json_rule(schema: Mapping[str, Any]) -> str:
@@ -63,7 +63,7 @@ class Vocabulary:
         except ValueError as error:
             raise MidmError(f"no reply of this model can be kept to a grammar, for its tokens ({error})") from error
 
-    def constrained(self, choose: Choose, grammar: str, *, limit: int) -> Choose:
+    def constrained(self, choose: Chooser, grammar: str, *, limit: int) -> Chooser:
         """`choose` kept to a grammar (Lark as llguidance has it, or GBNF) for a reply of at most `limit` tokens.
 
         Raises MidmError on a grammar that is unsound, too large or allows no text.
@@ -95,7 +95,7 @@ class Constraint:
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, matcher: "LLMatcher", choose: Choose, *, marks: Sequence[int], limit: int
+        self, vocabulary: Vocabulary, matcher: "LLMatcher", choose: Chooser, *, marks: Sequence[int], limit: int
     ) -> None:
         self._matcher, self._choose, self._left, self._hurries = matcher, choose, limit, False
         self._size, self._ends, self._marks = vocabulary.size, vocabulary.ends, marks

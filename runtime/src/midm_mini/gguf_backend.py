@@ -1,20 +1,38 @@
 """Knows llama.cpp: a GGUF file as a Backend, through the low-level calls of llama-cpp-python."""
 
 import ctypes
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
-import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from midm_mini.backend import Trial, kept, pick_context
+from midm_mini.backend import Chooser, Trial, kept, pick_context, written
 from midm_mini.format import MidmError
 
 CHUNK = 256  # tokens per call: bounds the logits that llama.cpp holds at once to 256 x V floats
 _complaints: deque[str] = deque(maxlen=8)
+
+
+def _bindings() -> Any:
+    """llama_cpp.llama_cpp alone: the package's own front imports jinja2 and diskcache, a third of a cold start."""
+    spec = None if "llama_cpp" in sys.modules else find_spec("llama_cpp")
+    if spec is None:  # imported already, or missing, which this says
+        return import_module("llama_cpp.llama_cpp")
+    sys.modules["llama_cpp"] = module_from_spec(spec)  # not run
+    try:
+        return import_module("llama_cpp.llama_cpp")
+    finally:  # whoever imports the package later gets a whole one
+        for name in [name for name in sys.modules if name.partition(".")[0] == "llama_cpp"]:
+            del sys.modules[name]
+
+
+llama = _bindings()
 
 
 @llama.llama_log_callback
@@ -83,6 +101,9 @@ class GgufBackend:
             self._try(self._trial, time.perf_counter() - started)
         return self._scores(1)[0]
 
+    def write(self, ids: Sequence[int], choose: Chooser) -> Iterator[int]:
+        return written(self, ids, choose)
+
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         found = []
         for chunk in self._chunks(ids, after=0):
@@ -106,7 +127,7 @@ class GgufBackend:
         llama.llama_free(self._context)
         llama.llama_model_free(self._model)
 
-    def _params(self, threads: int) -> llama.llama_context_params:
+    def _params(self, threads: int) -> Any:
         params = llama.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = self.context, CHUNK, CHUNK
         params.n_threads = params.n_threads_batch = threads
@@ -131,9 +152,10 @@ class GgufBackend:
     def _decode(self, tokens: Sequence[int], *, scored: int) -> None:
         """Reads `tokens` after those in the cache; the last `scored` of them get an output row."""
         count = len(tokens)
-        held = (llama.llama_token * count)(*tokens), (ctypes.c_int8 * count)(*[0] * (count - scored), *[1] * scored)
-        batch = llama.llama_batch_get_one(held[0], count)
-        batch.logits = held[1]
+        held = (llama.llama_token * count)(*tokens)
+        batch = llama.llama_batch_get_one(held, count)
+        if scored > 1:  # llama.cpp scores the last by itself
+            batch.logits = (ctypes.c_int8 * count)(*[0] * (count - scored), *[1] * scored)
         if code := llama.llama_decode(self._context, batch):
             at = len(self._cached)
             raise MidmError(f"llama.cpp failed (code {code}) on tokens {at} to {at + count} of the context")
@@ -141,7 +163,9 @@ class GgufBackend:
 
     def _scores(self, rows: int) -> np.ndarray:
         """llama.cpp's own float32 [rows, V], which its next call overwrites."""
-        return np.ctypeslib.as_array(llama.llama_get_logits(self._context), shape=(rows, self.vocab_size))
+        scores = llama.llama_get_logits(self._context).contents  # numpy's as_array took 12 us, a token of demo's 330
+        block = (ctypes.c_float * (rows * self.vocab_size)).from_address(ctypes.addressof(scores))
+        return np.frombuffer(block, np.float32).reshape(rows, self.vocab_size)
 
     def _string(self, ask: Any, *key: bytes) -> str:
         buffer = ctypes.create_string_buffer(256)

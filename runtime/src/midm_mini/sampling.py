@@ -1,21 +1,28 @@
 """Knows how the next token is chosen and how tokens become text that is safe to show."""
 
 import codecs
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from midm_mini.backend import Chooser
 
-def sampler(*, temperature: float, top_p: float, seed: int | None) -> Callable[[np.ndarray], int]:
+
+def sampler(*, temperature: float, top_p: float, seed: int | None) -> Chooser:
     """A function from logits [V] to a token id; temperature 0 is greedy. Raises ValueError on values out of range."""
     if not 0 <= temperature < float("inf"):
         raise ValueError(f"temperature={temperature}: must be 0 (greedy) or a positive number")
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p={top_p}: must lie in (0, 1]")
     if temperature == 0:
-        return lambda logits: int(logits.argmax())
+        return greedy
     random = np.random.default_rng(seed)
     return lambda logits: _nucleus(logits / temperature, top_p, random.random())
+
+
+def greedy(logits: np.ndarray) -> int:
+    """The best token, the first of several."""
+    return int(logits.argmax())
 
 
 def _nucleus(scores: np.ndarray, top_p: float, point: float) -> int:

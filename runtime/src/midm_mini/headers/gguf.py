@@ -90,7 +90,7 @@ class _Reader:
     """Reads little-endian values one after the other from the first bytes of a file."""
 
     def __init__(self, suspect: Suspect) -> None:
-        self.suspect, self.at, self.data = suspect, 0, suspect.head(HEADER)
+        self.suspect, self.at, self.data = suspect, 0, suspect.mapped(HEADER)
 
     def take(self, size: int, field: str) -> bytes:
         if size > len(self.data) - self.at:
@@ -132,11 +132,13 @@ class _Reader:
         """A vocabulary takes most of the time here: hence one call per length, and one for all texts."""
         data, at, found, length = self.data, self.at, [], struct.Struct("<Q").unpack_from
         self.suspect.must(8 * count <= len(data) - at, f"count of {key}", count, "what the file has room for")
+        add, last = found.append, len(data) - 8
         for _ in range(count):
-            (size,) = length(data, at) if at <= len(data) - 8 else (TOKEN + 1,)
+            (size,) = length(data, at) if at <= last else (TOKEN + 1,)
             if size > TOKEN:
                 self.suspect.must(False, f"length of {key}[{len(found)}]", size, f"up to {TOKEN}, inside the header")
-            found.append(data[at + 8 : (at := at + 8 + size)])
+            at += 8
+            add(data[at : (at := at + size)])
         self.take(at - self.at, key)
         texts = self.suspect.decoded(b"\0".join(found), key).split("\0") if found else []
         self.suspect.must(len(texts) == count, key, "a text with a NUL", "texts without")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from midm_mini.headers.protobuf import FLOAT, FLOATS, SPAN, STRING, WHOLE, WHOLES, Message, Schema, Wire
+from midm_mini.headers.suspect import Suspect
 
 NODES, TENSORS, NAMES = 32_768, 16_384, 512  # optimum makes 5,500 nodes of 48 layers, the genai builder 600
 WIDTH = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2, 21: 0.5, 22: 0.5}  # bytes
@@ -90,7 +91,7 @@ def check(file: Path) -> dict[str, tuple[int, list[int | str]]]:
 
 def _weights(wire: Wire, tensors: list[Message]) -> dict[str, int]:
     """Name → bytes of the initializers: as dims and type say, external ones in plain files, none used twice over."""
-    suspect, used, sizes = wire.suspect, dict[Path, int](), dict[str, int]()
+    suspect, files, used, sizes = wire.suspect, dict[str, int](), dict[str, int](), dict[str, int]()
     suspect.whole(len(tensors), "the number of initializers", 0, TENSORS)
     for tensor in tensors:
         name = wire.one(tensor, "name", "", "initializer")
@@ -104,39 +105,46 @@ def _weights(wire: Wire, tensors: list[Message]) -> dict[str, int]:
         )
         held = [field for field in ("raw_data", "float_data", "int32_data", "int64_data") if tensor[field]]
         suspect.must(not held, f"initializer {name}", held, "external data or inner data, not both")
-        place = _external(wire, tensor, size, f"initializer {name}")
-        used[place] = used.get(place, 0) + size
-    for place, total in used.items():
-        suspect.must(total <= place.stat().st_size, f"weights in {place.name}", total, "its size: nothing read twice")
+        location = _external(wire, tensor, size, f"initializer {name}", files)
+        used[location] = used.get(location, 0) + size
+    for location, total in used.items():
+        suspect.must(total <= files[location], f"weights in {location}", total, "its size: nothing read twice")
     return sizes
 
 
-def _external(wire: Wire, tensor: Message, size: int, where: str) -> Path:
-    """The file beside the model in which a tensor lies.
-
-    A link there could show any file of this machine as weights, for these have no magic of their own: plain files only
-    (`dvc config cache.type` reflink or copy, the default, makes such).
-    """
+def _external(wire: Wire, tensor: Message, size: int, where: str, files: dict[str, int]) -> str:
+    """The name of the file beside the model in which a tensor lies; `files` learns its size when it is met first."""
     suspect, pairs = wire.suspect, tensor["external_data"]
     said = {wire.one(pair, "key", "", where): wire.one(pair, "value", "", where) for pair in pairs}
     suspect.only(said, f"{where}'s external_data", frozenset({"location", "offset", "length", "checksum"}))
     suspect.must(len(said) == len(pairs), f"{where}'s external_data", list(said), "each key once")
     location = said.get("location", "")
-    bare = re.fullmatch(r"[\w][\w.\- ]{0,254}", location)
-    suspect.must(bare, f"{where}'s location", location, "the bare name of a file beside the model")
-    place = suspect.file.resolve().parent / location
-    status = os.lstat(place) if os.path.lexists(place) else None
-    kind = "missing" if status is None else stat.filemode(status.st_mode)
-    plain = status is not None and stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-    suspect.must(plain, f"{where}'s location", f"{location}, {kind}", "a regular file, neither soft nor hard link")
+    if location not in files:
+        files[location] = _plain_size(suspect, location, f"{where}'s location")
     numbers = [said.get("offset", "0"), said.get("length", str(size))]
     digits = all(re.fullmatch(r"[0-9]{1,15}", number) for number in numbers)
     suspect.must(digits, f"{where}'s offset and length", numbers, "decimal numbers")
     offset, length = map(int, numbers)
     suspect.must(length == size, f"{where}'s length", length, f"{size}, by dims and type")
-    total = status.st_size if status else 0
+    total = files[location]
     suspect.must(offset + length <= total, f"{where}'s end", offset + length, f"up to {total}, the end of {location}")
-    return place
+    return location
+
+
+def _plain_size(suspect: Suspect, location: str, field: str) -> int:
+    """Bytes of the file `location` beside the model.
+
+    A link there could show any file of this machine as weights, for these have no magic of their own: plain files only
+    (`dvc config cache.type` reflink or copy, the default, makes such).
+    """
+    bare = re.fullmatch(r"[\w][\w.\- ]{0,254}", location)
+    suspect.must(bare, field, location, "the bare name of a file beside the model")
+    place = suspect.file.resolve().parent / location
+    status = os.lstat(place) if os.path.lexists(place) else None
+    kind = "missing" if status is None else stat.filemode(status.st_mode)
+    plain = status is not None and stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    suspect.must(plain, field, f"{location}, {kind}", "a regular file, neither soft nor hard link")
+    return status.st_size if status else 0
 
 
 def _size(wire: Wire, tensor: Message, where: str) -> int:

@@ -1,7 +1,7 @@
 """Knows protobuf's wire format: messages read by a schema of the fields allowed, weights left where they are."""
 
-import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,21 +28,38 @@ class Wire:
 
     def __init__(self, file: Path) -> None:
         self.suspect = Suspect(file)
-        with file.open("rb") as stream:
-            self.data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self.data = self.suspect.mapped(self.suspect.size)
         self._left = FIELDS
 
     def message(self, schema: Schema, where: str, span: Span | None = None) -> Message:
         """The message in `span` (or the whole file), its submessages read too."""
-        found: Message = {name: [] for name, _ in schema.values()}
-        for number, wire, value in self._fields(span or Span(0, self.suspect.size), where):
+        found: Message = defaultdict(list)
+        data, (at, end) = self.data, span or (0, self.suspect.size)
+        while at < end:
+            self._left -= 1
+            if not self._left:
+                self.suspect.must(False, "the number of fields", FIELDS, "fewer")
+            tag, at = (data[at], at + 1) if data[at] < 128 else self._varint(at, end, where)
+            number, wire = tag >> 3, tag & 7
             if number not in schema:
-                self.suspect.must(False, f"a field of {where}", number, f"{', '.join(found)}: no other can be used")
+                known = ", ".join(name for name, _ in schema.values())
+                self.suspect.must(False, f"a field of {where}", number, f"{known}: no other can be used")
             name, kind = schema[number]
             wanted = WIRE.get(kind, (2,)) if isinstance(kind, str) else (2,)
             if wire not in wanted:
                 self.suspect.must(False, f"wire type of {where}.{name}", wire, f"{wanted}")
-            found[name] += self._values(kind, wire, value, f"{where}.{name}")
+            if wire == 0:
+                value, at = self._varint(at, end, where)
+                found[name].append(value)
+                continue
+            if wire == 2 and at < end and data[at] < 128:  # nearly all
+                size, at = data[at], at + 1
+            else:
+                size, at = (4, at) if wire == 5 else self._varint(at, end, where)
+            if not 0 <= size <= end - at:
+                self.suspect.must(False, f"a field of {where}", f"{name}, {size} bytes", f"up to {end - at} bytes")
+            span, at = Span(at, at + size), at + size
+            found[name] += self._values(kind, span, f"{where}.{name}") if wire == 2 else [span]
         return found
 
     def one(self, message: Message, name: str, default: Any, where: str) -> Any:
@@ -51,45 +68,24 @@ class Wire:
         self.suspect.must(len(values) < 2, f"{where}.{name}", f"{len(values)} values", "one")
         return values[0] if values else default
 
-    def _values(self, kind: Any, wire: int, value: Any, where: str) -> Sequence[Any]:
+    def _values(self, kind: Any, span: Span, where: str) -> Sequence[Any]:
+        """What a length-delimited field holds."""
         if not isinstance(kind, str):
-            return [self.message(kind, where, value)]
+            return [self.message(kind, where, span)]
+        at, end = span
         if kind is SPAN:
-            return [value]
-        if wire == 2:
-            self.suspect.must(value.end - value.start <= TEXT, f"{where}'s length", value, f"up to {TEXT}")
+            return [span]
+        if end - at > TEXT:
+            self.suspect.must(False, f"{where}'s length", end - at, f"up to {TEXT}")
         if kind is STRING:
-            return [self.suspect.decoded(self.data[value.start : value.end], where)]
-        if wire != 2:
-            return [value]
+            return [self.suspect.decoded(self.data[at:end], where)]
         if kind is FLOATS:
-            return self.data[value.start : value.end : 4]  # only their number counts
-        found, at = [], value.start
-        while at < value.end:
-            number, at = self._varint(at, value.end, where)
+            return self.data[at:end:4]  # only their number counts
+        found = []
+        while at < end:
+            number, at = self._varint(at, end, where)
             found.append(number)
         return found
-
-    def _fields(self, span: Span, where: str) -> Iterator[tuple[int, int, Any]]:
-        """Yields (field number, wire type, value): a number, or the Span of a length-delimited field."""
-        at, end = span
-        while at < end:
-            self._left -= 1
-            if not self._left:
-                self.suspect.must(False, "the number of fields", FIELDS, "fewer")
-            tag, at = self._varint(at, end, where)
-            wire = tag & 7
-            if wire == 0:
-                value, at = self._varint(at, end, where)
-                yield tag >> 3, wire, value
-                continue
-            size, at = (8, at) if wire == 1 else (4, at) if wire == 5 else self._varint(at, end, where)
-            if wire not in (1, 2, 5) or not 0 <= size <= end - at:
-                self.suspect.must(
-                    False, f"a field of {where}", (wire, size), f"wire type 0, 1, 2 or 5 within {end - at}"
-                )
-            yield tag >> 3, wire, Span(at, at + size)
-            at += size
 
     def _varint(self, at: int, end: int, where: str) -> tuple[int, int]:
         """A number of up to 10 bytes as int64, and where it ends."""

