@@ -19,52 +19,24 @@ import json
 import multiprocessing
 import os
 import random
-import socket
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from statistics import quantiles
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks import _frame, _requests
+from benchmarks._target import GOOD_ADDRESS, KEY, PATIENCE, Target, running
 
 GOAL = "ours: 0 crashes, 0 5xx, nothing malformed accepted, every wrong key refused, good client's p95 <= 2x quiet"
 MALFORMED, BYTES, SLOW, LEAVING, WRONG_KEYS, CROWD = 5_000, 5_000, 500, 200, 2_000, 2_000  # requests of each attack
 GOOD = 200  # requests of the good client beside each; the attack goes on until both are through
 AT_ONCE, LEAVING_AT_ONCE = 64, 8
 ANSWERS, CONTEXT = (32, 128), 256  # tokens
-KEY = "an-attack-is-only-as-good-as-its-key"
-MEMORY = 4 << 30  # bytes that a server may hold
-PATIENCE, LIMIT = 30.0, 45.0  # seconds for a reply, longer is a hang; and for an attack, whatever is left of it
-GOOD_ADDRESS, OTHER_ADDRESS = "127.0.0.1", "127.0.0.2"
-
-
-class Target(NamedTuple):
-    """A running server: where it listens, what it calls its model, its process; and the address it is attacked from."""
-
-    port: int
-    model: str
-    process: subprocess.Popen
-    source: str = OTHER_ADDRESS
-
-    async def line(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A new connection of an attacker."""
-        return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(self.source, 0))
-
-    def ask(self, body: bytes, *, path: str = "/v1/chat/completions", key: str = KEY) -> bytes:
-        """A whole request, written by hand."""
-        lines = [f"POST {path} HTTP/1.1", "host: localhost", f"authorization: Bearer {key}", "connection: close"]
-        lines += ["content-type: application/json", f"content-length: {len(body)}", "", ""]
-        return "\r\n".join(lines).encode() + body
-
-    def chat(self, **more: Any) -> bytes:
-        """The body of a good request."""
-        messages = [{"role": "user", "content": "한국의 수도는 어디야?"}]
-        return json.dumps({"model": self.model, "messages": messages, "max_tokens": 2} | more).encode()
+LIMIT = 40.0  # seconds of an attack, whatever is left of it
 
 
 def main() -> None:
@@ -111,18 +83,19 @@ async def _campaign(command: list[str], env: Mapping[str, str], share: int) -> l
     rows = []
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         for name, attack in attacks.items():
-            with _running(command, env) as target:
+            with running(command, env) as target:
                 loop, seen, started = asyncio.get_running_loop(), Counter[str](), time.perf_counter()
                 good = loop.run_in_executor(pool, _good_client, target.port, target.model, max(GOOD // share, 20))
                 await attack(target, seen, share, good)
-                took, failed = await good
+                took, tokens, failed = await good
                 rows.append({
                     "attack": name, "requests": seen["requests"], "seconds": round(time.perf_counter() - started, 1),
                     "crashes": int(target.process.poll() is not None), "5xx": seen["5xx"], "hangs": seen["hang"],
                     "malformed accepted": seen["accepted"], "valid refused": seen["refused"], "no reply": seen["none"],
                     "wrong key let in": seen["let in"], "good": sum(map(len, took.values())), "good failed": failed,
+                    "tokens": tokens,
                     **{f"p{n} ms of {answer}": _quantile(took[answer], n) for answer in ANSWERS for n in (50, 95)},
-                    "MiB": _resident(target.process.pid),
+                    "MiB": target.resident(),
                 })  # fmt: skip
                 print(rows[-1], flush=True)
     return rows
@@ -134,7 +107,7 @@ async def _malformed(target: Target, seen: Counter, share: int, good: asyncio.Fu
 
     async def one() -> None:
         path, body = _requests.wrong(json.loads(target.chat()), rng)
-        status = await _status(target, target.ask(body, path=path), seen)
+        status = await target.status(target.ask(body, path=path), seen)
         seen["accepted"] += status == 200
         seen["none"] += status == 0
 
@@ -152,7 +125,7 @@ async def _bytes(target: Target, seen: Counter, share: int, good: asyncio.Future
         if not odd and rng.random() < 0.3:
             head, blank, rest = target.ask(body).partition(b"\r\n\r\n")
             request = _requests.spoilt(head, rng) + blank + rest
-        status = await _status(target, request, seen)
+        status = await target.status(request, seen)
         seen["refused"] += odd and status not in (200, 429)
 
     await _many(one, BYTES // share, AT_ONCE, good)
@@ -199,7 +172,7 @@ async def _wrong_keys(target: Target, seen: Counter, share: int, good: asyncio.F
 
     async def one() -> None:
         key = near[seen["requests"] % len(near)]
-        seen["let in"] += await _status(target, target.ask(target.chat(), key=key), seen) not in (401, 403, 0)
+        seen["let in"] += await target.status(target.ask(target.chat(), key=key), seen) not in (401, 403, 0)
 
     await _many(one, WRONG_KEYS // share, AT_ONCE, good)
 
@@ -208,7 +181,7 @@ async def _crowd(target: Target, seen: Counter, share: int, good: asyncio.Future
     """As many good requests at once as mutants are: some must be told to come again."""
 
     async def one() -> None:
-        status = await _status(target, target.ask(target.chat(max_tokens=8)), seen)
+        status = await target.status(target.ask(target.chat(max_tokens=8)), seen)
         seen["refused"] += status not in (200, 429)
         if status == 429:
             await asyncio.sleep(1)  # as Retry-After asks
@@ -230,83 +203,34 @@ async def _many(one: Callable[[], Awaitable[None]], count: int, at_once: int, go
             await asyncio.gather(*(worker() for _ in range(at_once)))
 
 
-async def _status(target: Target, request: bytes, seen: Counter) -> int:
-    """The status that a request gets, 0 for none; counts it."""
-    seen["requests"] += 1
-    reader, writer = await target.line()
-    line = b""
-    try:
-        writer.write(request)
-        async with asyncio.timeout(PATIENCE):
-            with suppress(ConnectionError):
-                line = await reader.readline()
-                await reader.read()
-    except TimeoutError:
-        seen["hang"] += 1
-    finally:
-        writer.transport.abort()
-    status = int(line[9:12]) if line[9:12].isdigit() else 0
-    seen["5xx"] += 500 <= status < 600
-    return status
-
-
-def _good_client(port: int, model: str, count: int) -> tuple[dict[int, list[float]], int]:
-    """Seconds of `count` answers of each length, one after the other, and how many failed."""
+def _good_client(port: int, model: str, count: int) -> tuple[dict[int, list[float]], float, int]:
+    """Seconds of `count` answers of each length by turns, the mean of the tokens they had, and how many failed."""
     asked = {"model": model, "messages": [{"role": "user", "content": "물은 몇 도에서 끓어?"}]}
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-    took, failed, end = {answer: list[float]() for answer in ANSWERS}, 0, time.perf_counter() + LIMIT
+    took, written, failed = {answer: list[float]() for answer in ANSWERS}, list[int](), 0
+    end = time.perf_counter() + LIMIT
     for answer in ANSWERS * count:
         if (started := time.perf_counter()) > end:
             break
-        body = json.dumps(asked | {"max_tokens": answer, "temperature": 1.0, "seed": 1})
+        body = json.dumps(asked | {"max_tokens": answer, "temperature": 2.0, "seed": 1})  # hot: no early end
         line = http.client.HTTPConnection("localhost", port, timeout=min(PATIENCE, end - started))
         try:
             line.request("POST", "/v1/chat/completions", body, headers)
             reply = line.getresponse()
-            reply.read()
-            took[answer] += [time.perf_counter() - started] if reply.status == 200 else []
+            said, seconds = reply.read(), time.perf_counter() - started
+            if reply.status == 200:
+                took[answer].append(seconds)
+                written.append(json.loads(said)["usage"]["completion_tokens"])
             failed += reply.status != 200
-        except OSError:
+        except (OSError, http.client.HTTPException):
             failed += 1
         finally:
             line.close()
-    return took, failed
-
-
-@contextmanager
-def _running(command: list[str], env: Mapping[str, str]) -> Iterator[Target]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    told, quiet = {**os.environ, **env}, subprocess.DEVNULL
-    bound = ["prlimit", f"--data={MEMORY}"]  # so that a server which keeps what it is sent dies before the machine
-    with subprocess.Popen([*bound, *command, "--port", str(port)], env=told, stdout=quiet, stderr=quiet) as process:
-        try:
-            yield Target(port, _model_name(port), process)
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-
-
-def _model_name(port: int) -> str:
-    for _ in range(600):
-        time.sleep(0.1)
-        line = http.client.HTTPConnection("localhost", port, timeout=5)
-        with suppress(OSError):
-            line.request("GET", "/v1/models", headers={"authorization": f"Bearer {KEY}"})
-            return json.loads(line.getresponse().read())["data"][0]["id"]
-    raise TimeoutError(f"no server on port {port} within a minute; run its command by hand to see why")
+    return took, round(sum(written) / max(len(written), 1), 1), failed
 
 
 def _quantile(took: list[float], percent: int) -> float | None:
     return round(1000 * quantiles(took, n=100)[percent - 1], 1) if len(took) > 1 else None
-
-
-def _resident(pid: int) -> float:
-    with suppress(OSError, IndexError):  # it has died
-        return round(int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024, 1)
-    return 0.0
 
 
 if __name__ == "__main__":
