@@ -85,10 +85,9 @@ class Desk:
         self._waiting[turn] = client
         if self._turn is None:
             self._pass_on()
-        elif len(self._waiting) > self._queue:  # the last of whoever has most of them gives way
-            count = Counter(self._waiting.values())
-            last = max(reversed(self._waiting), key=lambda one: count[self._waiting[one]])
-            del self._waiting[last]
+        elif len(live := self._live()) > self._queue:  # the last of whoever has most of them gives way
+            count = Counter(map(self._waiting.get, live))
+            last = max(reversed(live), key=lambda one: count[self._waiting[one]])
             last.set_exception(Full(f"{self._queue} requests are waiting already"))
         try:
             async with asyncio.timeout(self._seconds):
@@ -104,10 +103,14 @@ class Desk:
     def _pass_on(self) -> None:
         """The turn goes to the first order of the client who was served longest ago."""
         when = {client: n for n, client in enumerate(self._served)}
-        self._turn = min(self._waiting, key=lambda turn: when.get(self._waiting[turn], -1), default=None)
+        self._turn = min(self._live(), key=lambda turn: when.get(self._waiting[turn], -1), default=None)
         if self._turn:
             self._served.append(self._waiting.pop(self._turn))
             self._turn.set_result(None)
+
+    def _live(self) -> list[asyncio.Future[None]]:
+        """Turns that are waited for, the oldest first: whoever gives up is in the books until his task runs again."""
+        return [turn for turn in self._waiting if not turn.done()]
 
     def _generate(self, order: Order, deadline: float, tell: Callable[[Piece], object], left: threading.Event) -> None:
         """In the model's thread."""

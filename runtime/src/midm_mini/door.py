@@ -10,15 +10,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class Pace:
-    """Spreads moments, `gap` seconds apart at least: what comes in a wave would hold the loop up for all at once."""
+    """Spreads moments, `gap` seconds apart, over a second at most: a wave would hold the loop up for all at once."""
 
     def __init__(self, gap: float) -> None:
         self._gap, self._last = gap, 0.0
 
     def wait(self, least: float = 0.0) -> float:
-        """Seconds until the next moment, `least` or more."""
+        """Seconds until the next moment, `least` to `least` + 1: what waits must not pile up."""
         now = time.monotonic()
-        self._last = max(self._last + self._gap, now + least)
+        self._last = min(max(self._last + self._gap, now + least), now + least + 1)
         return self._last - now
 
 
