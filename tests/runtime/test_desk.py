@@ -47,12 +47,9 @@ def test_clients_that_give_up_at_any_moment_leave_the_turn_to_others(seed: int) 
 def test_turns_go_round_the_clients_and_the_longest_line_is_cut() -> None:
     served: list[str] = []
 
-    def noted(client: str) -> Order:
-        return Order(lambda _: served.append(client) or [1, 2, 3], {}, client)
-
     async def one(desk: Desk, client: str) -> None:
-        async for _ in desk.write(noted(client)):
-            pass
+        async for piece in desk.write(order(client)):
+            served.extend(client * (piece.token == 1))
 
     async def rush(desk: Desk) -> list[object]:
         return await asyncio.gather(*(one(desk, client) for client in "aaaaabbc"), return_exceptions=True)
