@@ -36,6 +36,8 @@ MALFORMED, BYTES, SLOW, LEAVING, WRONG_KEYS, CROWD = 5_000, 5_000, 500, 200, 2_0
 GOOD = 200  # requests of the good client beside each; the attack goes on until both are through
 AT_ONCE, LEAVING_AT_ONCE = 64, 8
 ANSWERS, CONTEXT = (32, 128), 256  # tokens
+SAMPLING = {"temperature": 2.0, "top_p": 1.0, "seed": 1}  # so hot that hardly an answer ends early
+PEER_SAMPLING = {"min_tokens": max(ANSWERS)}  # it ends early all the same: `tokens`
 LIMIT = 40.0  # seconds of an attack, whatever is left of it
 
 
@@ -52,8 +54,8 @@ def main() -> None:
     os.sched_setaffinity(0, cores[-1:])
     os.sched_setscheduler(0, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))  # what it starts is as usual
     ways = {"midm-mini": _ours(file)} | ({"llama-cpp-python": _peer(file, flags.peer)} if flags.peer else {})
-    for way, (command, env) in ways.items():
-        quiet, *found = asyncio.run(_campaign(["taskset", "-c", str(cores[0]), *command], env, share))
+    for way, (command, env, more) in ways.items():
+        quiet, *found = asyncio.run(_campaign(["taskset", "-c", str(cores[0]), *command], env, more, share))
         rows += [{"server": way} | row for row in (quiet, *found)]
         for name in (f"p95 ms of {answer}" for answer in ANSWERS):
             ratio |= {f"{way}: {name}, {row['attack']} / quiet": row[name] / quiet[name] for row in found if row[name]}
@@ -61,19 +63,21 @@ def main() -> None:
     _frame.report("server_attack", goal=GOAL, rows=rows, ratio=ratio)
 
 
-def _ours(file: Path) -> tuple[list[str], dict[str, str]]:
+def _ours(file: Path) -> tuple[list[str], dict[str, str], dict[str, float]]:
     code = "import sys; from midm_mini.cli import main; sys.exit(main())"
     command = [_frame.PYTHON, "-c", code, "serve", str(file), "--threads", "1", "--context", str(CONTEXT)]
-    return command, _frame.QUIET | {"MIDM_MINI_KEY": KEY}
+    return command, _frame.QUIET | {"MIDM_MINI_KEY": KEY}, SAMPLING
 
 
-def _peer(file: Path, packages: Path) -> tuple[list[str], dict[str, str]]:
+def _peer(file: Path, packages: Path) -> tuple[list[str], dict[str, str], dict[str, float]]:
     command = [_frame.PYTHON, "-m", "llama_cpp.server", "--model", str(file), "--api_key", KEY]
     command += ["--n_threads", "1", "--n_threads_batch", "1", "--n_ctx", str(CONTEXT), "--verbose", "False"]
-    return command, {"PYTHONPATH": str(packages)}
+    return command, {"PYTHONPATH": str(packages)}, SAMPLING | PEER_SAMPLING
 
 
-async def _campaign(command: list[str], env: Mapping[str, str], share: int) -> list[dict[str, Any]]:
+async def _campaign(
+    command: list[str], env: Mapping[str, str], sampling: Mapping[str, float], share: int
+) -> list[dict[str, Any]]:
     """A row for the quiet server and one for each attack; a server that dies is counted and started again."""
     attacks: dict[str, Callable[[Target, Counter, int, asyncio.Future], Awaitable[Any]]] = {
         "quiet": lambda *given: asyncio.wait([given[-1]]), "malformed": _malformed, "bytes": _bytes, "slow": _slow,
@@ -85,7 +89,8 @@ async def _campaign(command: list[str], env: Mapping[str, str], share: int) -> l
         for name, attack in attacks.items():
             with running(command, env) as target:
                 loop, seen, started = asyncio.get_running_loop(), Counter[str](), time.perf_counter()
-                good = loop.run_in_executor(pool, _good_client, target.port, target.model, max(GOOD // share, 20))
+                asked, count = {"model": target.model} | sampling, max(GOOD // share, 20)
+                good = loop.run_in_executor(pool, _good_client, target.port, asked, count)
                 await attack(target, seen, share, good)
                 took, tokens, failed = await good
                 rows.append({
@@ -203,16 +208,16 @@ async def _many(one: Callable[[], Awaitable[None]], count: int, at_once: int, go
             await asyncio.gather(*(worker() for _ in range(at_once)))
 
 
-def _good_client(port: int, model: str, count: int) -> tuple[dict[int, list[float]], float, int]:
+def _good_client(port: int, asked: dict[str, Any], count: int) -> tuple[dict[int, list[float]], float, int]:
     """Seconds of `count` answers of each length by turns, the mean of the tokens they had, and how many failed."""
-    asked = {"model": model, "messages": [{"role": "user", "content": "물은 몇 도에서 끓어?"}]}
+    messages = [{"role": "user", "content": "물은 몇 도에서 끓어?"}]
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     took, written, failed = {answer: list[float]() for answer in ANSWERS}, list[int](), 0
     end = time.perf_counter() + LIMIT
     for answer in ANSWERS * count:
         if (started := time.perf_counter()) > end:
             break
-        body = json.dumps(asked | {"max_tokens": answer, "temperature": 2.0, "seed": 1})  # hot: no early end
+        body = json.dumps(asked | {"messages": messages, "max_tokens": answer})
         line = http.client.HTTPConnection("localhost", port, timeout=min(PATIENCE, end - started))
         try:
             line.request("POST", "/v1/chat/completions", body, headers)
