@@ -2,9 +2,12 @@
 
     python -m benchmarks.server_attack --artifact artifacts/export/gguf-q4_k_m --peer /tmp/llama_server_pkgs [--quick]
 
-Each server runs alone, with a key, and meets one attack after the other; all the while a good client in a process of
-its own asks for ANSWER tokens, a new connection each time. Its p95 under attack is held against its p95 alone. `bytes`,
-`leaving` and `crowd` hold requests that must be served: there the good client waits its turn among equals.
+Each server runs alone, with a key, and meets one attack after the other, each for LIMIT seconds at most; all the while
+a good client in a process of its own asks for a short and a long answer by turns, a new connection each time. Its p95
+under attack is held against its p95 alone. The attackers come from another address, as they would. `bytes`, `leaving`
+and `crowd` hold requests that must be served: how the good client fares among them from one address with it, as behind
+a proxy, `crowd, one address` shows. The server has the first core for itself, and the attackers, the good client going
+before them, the last; where there is one core only, they have what server and good client leave of it.
 The peer, llama-cpp-python's server, needs three packages of its own, kept out of this environment:
 `pip install --no-deps --target /tmp/llama_server_pkgs sse-starlette==3.7.0 starlette-context==0.5.1`.
 """
@@ -16,46 +19,26 @@ import json
 import multiprocessing
 import os
 import random
-import socket
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from statistics import quantiles
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks import _frame, _requests
+from benchmarks._target import GOOD_ADDRESS, KEY, PATIENCE, Target, running
 
 GOAL = "ours: 0 crashes, 0 5xx, nothing malformed accepted, every wrong key refused, good client's p95 <= 2x quiet"
 MALFORMED, BYTES, SLOW, LEAVING, WRONG_KEYS, CROWD = 5_000, 5_000, 500, 200, 2_000, 2_000  # requests of each attack
 GOOD = 200  # requests of the good client beside each; the attack goes on until both are through
 AT_ONCE, LEAVING_AT_ONCE = 64, 8
-ANSWER, CONTEXT = 32, 256
-KEY = "an-attack-is-only-as-good-as-its-key"
-MEMORY = 4 << 30  # bytes that a server may hold
-PATIENCE, LIMIT = 30.0, 180.0  # seconds for a reply, longer is a hang; and for an attack, whatever is left of it
-
-
-class Target(NamedTuple):
-    """A running server: where it listens, what it calls its model, and its process."""
-
-    port: int
-    model: str
-    process: subprocess.Popen
-
-    def ask(self, body: bytes, *, path: str = "/v1/chat/completions", key: str = KEY) -> bytes:
-        """A whole request, written by hand."""
-        lines = [f"POST {path} HTTP/1.1", "host: localhost", f"authorization: Bearer {key}", "connection: close"]
-        lines += ["content-type: application/json", f"content-length: {len(body)}", "", ""]
-        return "\r\n".join(lines).encode() + body
-
-    def chat(self, **more: Any) -> bytes:
-        """The body of a good request."""
-        messages = [{"role": "user", "content": "한국의 수도는 어디야?"}]
-        return json.dumps({"model": self.model, "messages": messages, "max_tokens": 2} | more).encode()
+ANSWERS, CONTEXT = (32, 128), 256  # tokens
+SAMPLING = {"temperature": 2.0, "top_p": 1.0, "seed": 1}  # so hot that hardly an answer ends early
+PEER_SAMPLING = {"min_tokens": max(ANSWERS)}  # it ends early all the same: `tokens`
+LIMIT = 40.0  # seconds of an attack, whatever is left of it
 
 
 def main() -> None:
@@ -67,48 +50,57 @@ def main() -> None:
     flags = parser.parse_args()
     file = flags.artifact if flags.artifact.is_file() else next(flags.artifact.glob("*.gguf"))
     share = 20 if flags.quick else 1
-    rows, ratio = list[dict[str, Any]](), dict[str, float]()
+    rows, ratio, cores = list[dict[str, Any]](), dict[str, float](), sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[-1:])
+    os.sched_setscheduler(0, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))  # what it starts is as usual
     ways = {"midm-mini": _ours(file)} | ({"llama-cpp-python": _peer(file, flags.peer)} if flags.peer else {})
-    for way, (command, env) in ways.items():
-        found = asyncio.run(_campaign(command, env, share))
-        rows += [{"server": way} | row for row in found]
-        quiet = found[0]["p95 ms"]
-        ratio |= {f"{way}: p95, {row['attack']} / quiet": row["p95 ms"] / quiet for row in found[1:] if row["p95 ms"]}
+    for way, (command, env, more) in ways.items():
+        quiet, *found = asyncio.run(_campaign(["taskset", "-c", str(cores[0]), *command], env, more, share))
+        rows += [{"server": way} | row for row in (quiet, *found)]
+        for name in (f"p95 ms of {answer}" for answer in ANSWERS):
+            ratio |= {f"{way}: {name}, {row['attack']} / quiet": row[name] / quiet[name] for row in found if row[name]}
+    os.sched_setaffinity(0, cores)
     _frame.report("server_attack", goal=GOAL, rows=rows, ratio=ratio)
 
 
-def _ours(file: Path) -> tuple[list[str], dict[str, str]]:
+def _ours(file: Path) -> tuple[list[str], dict[str, str], dict[str, float]]:
     code = "import sys; from midm_mini.cli import main; sys.exit(main())"
     command = [_frame.PYTHON, "-c", code, "serve", str(file), "--threads", "1", "--context", str(CONTEXT)]
-    return command, _frame.QUIET | {"MIDM_MINI_KEY": KEY}
+    return command, _frame.QUIET | {"MIDM_MINI_KEY": KEY}, SAMPLING
 
 
-def _peer(file: Path, packages: Path) -> tuple[list[str], dict[str, str]]:
+def _peer(file: Path, packages: Path) -> tuple[list[str], dict[str, str], dict[str, float]]:
     command = [_frame.PYTHON, "-m", "llama_cpp.server", "--model", str(file), "--api_key", KEY]
     command += ["--n_threads", "1", "--n_threads_batch", "1", "--n_ctx", str(CONTEXT), "--verbose", "False"]
-    return command, {"PYTHONPATH": str(packages)}
+    return command, {"PYTHONPATH": str(packages)}, SAMPLING | PEER_SAMPLING
 
 
-async def _campaign(command: list[str], env: Mapping[str, str], share: int) -> list[dict[str, Any]]:
+async def _campaign(
+    command: list[str], env: Mapping[str, str], sampling: Mapping[str, float], share: int
+) -> list[dict[str, Any]]:
     """A row for the quiet server and one for each attack; a server that dies is counted and started again."""
     attacks: dict[str, Callable[[Target, Counter, int, asyncio.Future], Awaitable[Any]]] = {
         "quiet": lambda *given: asyncio.wait([given[-1]]), "malformed": _malformed, "bytes": _bytes, "slow": _slow,
         "leaving": _leaving, "wrong keys": _wrong_keys, "crowd": _crowd,
+        "crowd, one address": lambda target, *more: _crowd(target._replace(source=GOOD_ADDRESS), *more),
     }  # fmt: skip
     rows = []
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         for name, attack in attacks.items():
-            with _running(command, env) as target:
+            with running(command, env) as target:
                 loop, seen, started = asyncio.get_running_loop(), Counter[str](), time.perf_counter()
-                good = loop.run_in_executor(pool, _good_client, target.port, target.model, max(GOOD // share, 20))
+                asked, count = {"model": target.model} | sampling, max(GOOD // share, 20)
+                good = loop.run_in_executor(pool, _good_client, target.port, asked, count)
                 await attack(target, seen, share, good)
-                took, failed = await good
+                took, tokens, failed = await good
                 rows.append({
                     "attack": name, "requests": seen["requests"], "seconds": round(time.perf_counter() - started, 1),
                     "crashes": int(target.process.poll() is not None), "5xx": seen["5xx"], "hangs": seen["hang"],
                     "malformed accepted": seen["accepted"], "valid refused": seen["refused"], "no reply": seen["none"],
-                    "wrong key let in": seen["let in"], "good failed": failed, "p50 ms": _quantile(took, 50),
-                    "p95 ms": _quantile(took, 95), "MiB": _resident(target.process.pid),
+                    "wrong key let in": seen["let in"], "good": sum(map(len, took.values())), "good failed": failed,
+                    "tokens": tokens,
+                    **{f"p{n} ms of {answer}": _quantile(took[answer], n) for answer in ANSWERS for n in (50, 95)},
+                    "MiB": target.resident(),
                 })  # fmt: skip
                 print(rows[-1], flush=True)
     return rows
@@ -120,7 +112,7 @@ async def _malformed(target: Target, seen: Counter, share: int, good: asyncio.Fu
 
     async def one() -> None:
         path, body = _requests.wrong(json.loads(target.chat()), rng)
-        status = await _status(target, target.ask(body, path=path), seen)
+        status = await target.status(target.ask(body, path=path), seen)
         seen["accepted"] += status == 200
         seen["none"] += status == 0
 
@@ -138,7 +130,7 @@ async def _bytes(target: Target, seen: Counter, share: int, good: asyncio.Future
         if not odd and rng.random() < 0.3:
             head, blank, rest = target.ask(body).partition(b"\r\n\r\n")
             request = _requests.spoilt(head, rng) + blank + rest
-        status = await _status(target, request, seen)
+        status = await target.status(request, seen)
         seen["refused"] += odd and status not in (200, 429)
 
     await _many(one, BYTES // share, AT_ONCE, good)
@@ -152,7 +144,7 @@ async def _slow(target: Target, seen: Counter, share: int, good: asyncio.Future)
         seen["requests"] += 1
         sent = whole[: whole.index(b"\r\n\r\n") + (8 if seen["requests"] % 2 else 1)]
         with suppress(OSError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+            reader, writer = await target.line()
             writer.write(sent)
             while not (good.done() or reader.at_eof()):
                 with suppress(TimeoutError):
@@ -170,7 +162,7 @@ async def _leaving(target: Target, seen: Counter, share: int, good: asyncio.Futu
 
     async def one() -> None:
         seen["requests"] += 1
-        reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+        reader, writer = await target.line()
         writer.write(request)
         with suppress(TimeoutError, OSError):
             line = await asyncio.wait_for(reader.read(300), PATIENCE)
@@ -185,7 +177,7 @@ async def _wrong_keys(target: Target, seen: Counter, share: int, good: asyncio.F
 
     async def one() -> None:
         key = near[seen["requests"] % len(near)]
-        seen["let in"] += await _status(target, target.ask(target.chat(), key=key), seen) not in (401, 403, 0)
+        seen["let in"] += await target.status(target.ask(target.chat(), key=key), seen) not in (401, 403, 0)
 
     await _many(one, WRONG_KEYS // share, AT_ONCE, good)
 
@@ -194,7 +186,7 @@ async def _crowd(target: Target, seen: Counter, share: int, good: asyncio.Future
     """As many good requests at once as mutants are: some must be told to come again."""
 
     async def one() -> None:
-        status = await _status(target, target.ask(target.chat(max_tokens=8)), seen)
+        status = await target.status(target.ask(target.chat(max_tokens=8)), seen)
         seen["refused"] += status not in (200, 429)
         if status == 429:
             await asyncio.sleep(1)  # as Retry-After asks
@@ -204,93 +196,46 @@ async def _crowd(target: Target, seen: Counter, share: int, good: asyncio.Future
 
 async def _many(one: Callable[[], Awaitable[None]], count: int, at_once: int, good: asyncio.Future) -> None:
     """Runs `one` `count` times and on until the good client is through, `at_once` at a time."""
-    left, end = iter(range(count)), time.monotonic() + LIMIT
+    left = iter(range(count))
 
     async def worker() -> None:
-        while time.monotonic() < end and (next(left, None) is not None or not good.done()):
+        while next(left, None) is not None or not good.done():
             with suppress(OSError):
                 await one()
 
-    await asyncio.gather(*(worker() for _ in range(at_once)))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LIMIT):  # whatever is under way by then is no hang
+            await asyncio.gather(*(worker() for _ in range(at_once)))
 
 
-async def _status(target: Target, request: bytes, seen: Counter) -> int:
-    """The status that a request gets, 0 for none; counts it."""
-    seen["requests"] += 1
-    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
-    line = b""
-    try:
-        writer.write(request)
-        async with asyncio.timeout(PATIENCE):
-            with suppress(ConnectionError):
-                line = await reader.readline()
-                await reader.read()
-    except TimeoutError:
-        seen["hang"] += 1
-    finally:
-        writer.transport.abort()
-    status = int(line[9:12]) if line[9:12].isdigit() else 0
-    seen["5xx"] += 500 <= status < 600
-    return status
-
-
-def _good_client(port: int, model: str, count: int) -> tuple[list[float], int]:
-    """Seconds of each of `count` answers of ANSWER tokens, one after the other, and how many failed."""
+def _good_client(port: int, asked: dict[str, Any], count: int) -> tuple[dict[int, list[float]], float, int]:
+    """Seconds of `count` answers of each length by turns, the mean of the tokens they had, and how many failed."""
     messages = [{"role": "user", "content": "물은 몇 도에서 끓어?"}]
-    body = json.dumps({"model": model, "messages": messages, "max_tokens": ANSWER, "temperature": 1.0, "seed": 1})
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
-    took, failed, end = [], 0, time.perf_counter() + LIMIT
-    for _ in range(count):
+    took, written, failed = {answer: list[float]() for answer in ANSWERS}, list[int](), 0
+    end = time.perf_counter() + LIMIT
+    for answer in ANSWERS * count:
         if (started := time.perf_counter()) > end:
             break
-        line = http.client.HTTPConnection("localhost", port, timeout=PATIENCE)
+        body = json.dumps(asked | {"messages": messages, "max_tokens": answer})
+        line = http.client.HTTPConnection("localhost", port, timeout=min(PATIENCE, end - started))
         try:
             line.request("POST", "/v1/chat/completions", body, headers)
             reply = line.getresponse()
-            reply.read()
-            took += [time.perf_counter() - started] if reply.status == 200 else []
+            said, seconds = reply.read(), time.perf_counter() - started
+            if reply.status == 200:
+                took[answer].append(seconds)
+                written.append(json.loads(said)["usage"]["completion_tokens"])
             failed += reply.status != 200
-        except OSError:
-            failed += 1
+        except (OSError, http.client.HTTPException):
+            failed += time.perf_counter() < end  # cut off by the attack's end is no failure
         finally:
             line.close()
-    return took, failed
-
-
-@contextmanager
-def _running(command: list[str], env: Mapping[str, str]) -> Iterator[Target]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    told, quiet = {**os.environ, **env}, subprocess.DEVNULL
-    bound = ["prlimit", f"--data={MEMORY}"]  # so that a server which keeps what it is sent dies before the machine
-    with subprocess.Popen([*bound, *command, "--port", str(port)], env=told, stdout=quiet, stderr=quiet) as process:
-        try:
-            yield Target(port, _model_name(port), process)
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-
-
-def _model_name(port: int) -> str:
-    for _ in range(600):
-        time.sleep(0.1)
-        line = http.client.HTTPConnection("localhost", port, timeout=5)
-        with suppress(OSError):
-            line.request("GET", "/v1/models", headers={"authorization": f"Bearer {KEY}"})
-            return json.loads(line.getresponse().read())["data"][0]["id"]
-    raise TimeoutError(f"no server on port {port} within a minute; run its command by hand to see why")
+    return took, round(sum(written) / max(len(written), 1), 1), failed
 
 
 def _quantile(took: list[float], percent: int) -> float | None:
     return round(1000 * quantiles(took, n=100)[percent - 1], 1) if len(took) > 1 else None
-
-
-def _resident(pid: int) -> float:
-    with suppress(OSError, IndexError):  # it has died
-        return round(int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024, 1)
-    return 0.0
 
 
 if __name__ == "__main__":

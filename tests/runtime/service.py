@@ -26,9 +26,9 @@ class Service:
         self.port, self.steps, self.pause = port, 0, 0.0
         self.client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key, max_retries=0, timeout=20)
 
-    def raw(self, data: bytes = b"") -> socket.socket:
-        """A connection that has sent `data`."""
-        line = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+    def raw(self, data: bytes = b"", *, source: str = "127.0.0.1") -> socket.socket:
+        """A connection from an address of this machine that has sent `data`."""
+        line = socket.create_connection(("127.0.0.1", self.port), timeout=5, source_address=(source, 0))
         line.sendall(data)
         return line
 

@@ -75,6 +75,40 @@ def test_a_full_queue_says_when_to_come_again(gguf: Path) -> None:
         [line.close() for line in lines]
 
 
+def test_who_sends_many_requests_waits_for_himself(service: Service) -> None:
+    service.pause, body = 0.03, json.dumps(ASK).encode()
+    before = service.steps
+    flood = [service.raw(head(body) + body, source="127.0.0.2") for _ in range(10)]
+    while service.steps == before:
+        time.sleep(0.01)
+    with service.raw(head(body) + body) as line:
+        assert b" 200 " in everything(line, until=b"}}")
+    assert service.steps - before < 4 * 7, "a reply of 8 tokens takes 7 steps: one was under way, then came ours"
+    assert all(b" 200 " in everything(one, until=b"}}") for one in flood)
+    [one.close() for one in flood]
+
+
+def test_a_queue_filled_by_one_client_is_not_full_for_another(gguf: Path) -> None:
+    with serving(gguf, limits=Limits(queue=2, refusal_seconds=0.0)) as service:
+        service.pause, body = 0.05, json.dumps(ASK).encode()
+        flood = [service.raw(head(body) + body, source="127.0.0.2") for _ in range(3)]
+        time.sleep(0.2)
+        with service.raw(head(body) + body) as line:
+            assert b" 200 " in everything(line, until=b"}}")
+        replies = [everything(one, until=b"}}") for one in flood]
+        assert [reply.split()[1] for reply in replies] == [b"200", b"200", b"429"]
+        [one.close() for one in flood]
+
+
+def test_refusals_that_come_in_a_wave_go_in_single_file(gguf: Path) -> None:
+    with serving(gguf, limits=Limits(refusal_seconds=0.1, pace=0.1)) as service:
+        started = time.perf_counter()
+        lines = [service.raw(head(b"", path="/none")) for _ in range(5)]
+        assert all(b" 404 " in everything(line, until=b"}}") for line in lines)
+        assert time.perf_counter() - started >= 0.5
+        [line.close() for line in lines]
+
+
 def test_a_request_ends_at_its_time_limit_written_or_waiting(gguf: Path) -> None:
     with serving(gguf, limits=Limits(seconds=0.5)) as service:
         service.pause, body = 0.3, json.dumps(ASK | {"max_tokens": 100}).encode()

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,36 +28,40 @@ class Unfit(ValueError):
 
 @dataclass
 class Order:
-    """One request: how its token ids come about, options of Model.stream, and tokens read and written so far."""
+    """One request: how its token ids come about, options of Model.stream, whose it is, and tokens read and written."""
 
     ids: Callable[[Model], list[int]]
     options: Mapping[str, Any]
+    client: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
 
 class Desk:
-    """Serves orders one by one, first come first served. An order that nobody waits for any more ends at its next
-    token, or leaves the queue; one that takes more than `seconds`, waiting included, ends with "length".
+    """Serves orders one by one: clients in turn, each client's own first come first served, so that one who sends many
+    waits for himself. An order that nobody waits for any more ends at its next token, or leaves the queue; one that
+    takes more than `seconds`, waiting included, ends with "length".
 
     Leaving the `with` waits for the thread, so that the model can be closed."""
 
     def __init__(self, model: Model, *, queue: int, seconds: float) -> None:
         self.model, self._queue, self._seconds = model, queue, seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._turn, self._waiting = asyncio.Lock(), 0  # a Lock is first come first served, and forgets who has left
+        self._turn: asyncio.Future[None] | None = None  # of the order that the model serves
+        self._waiting = dict[asyncio.Future[None], str]()  # turns still to come, and whose they are
+        self._served = deque[str](maxlen=64)  # whom lately
 
     async def write(self, order: Order) -> AsyncGenerator[Piece, None]:
         """The reply's pieces. Raises Full, Unfit before the first piece, and whatever the model raises under way."""
         deadline = time.monotonic() + self._seconds
-        await self._wait()
+        await self._wait(order.client)
         loop, left = asyncio.get_running_loop(), threading.Event()
         pieces: asyncio.Queue[Piece | None] = asyncio.Queue()  # as long as a reply at most
         tell = partial(loop.call_soon_threadsafe, pieces.put_nowait)
         work = loop.run_in_executor(self._thread, self._generate, order, deadline, tell, left)
 
         def end(_: object) -> None:  # the thread is free only now
-            self._turn.release()
+            self._pass_on()
             pieces.put_nowait(None)
             work.exception()  # asyncio would log a fault that nobody waits for, and quote it
 
@@ -75,17 +80,37 @@ class Desk:
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
 
-    async def _wait(self) -> None:
-        if self._turn.locked() and self._waiting >= self._queue:
-            raise Full(f"{self._waiting} requests are waiting already")
-        self._waiting += 1
+    async def _wait(self, client: str) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = client
+        if self._turn is None:
+            self._pass_on()
+        elif len(live := self._live()) > self._queue:  # the last of whoever has most of them gives way
+            count = Counter(map(self._waiting.get, live))
+            last = max(reversed(live), key=lambda one: count[self._waiting[one]])
+            last.set_exception(Full(f"{self._queue} requests are waiting already"))
         try:
             async with asyncio.timeout(self._seconds):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise Full(f"no turn came within {self._seconds:g} seconds") from None
-        finally:
-            self._waiting -= 1
+                await turn
+        except BaseException as error:
+            self._waiting.pop(turn, None)
+            if self._turn is turn:  # it came just when nobody wanted it any more
+                self._pass_on()
+            if isinstance(error, TimeoutError):
+                raise Full(f"no turn came within {self._seconds:g} seconds") from None
+            raise
+
+    def _pass_on(self) -> None:
+        """The turn goes to the first order of the client who was served longest ago."""
+        when = {client: n for n, client in enumerate(self._served)}
+        self._turn = min(self._live(), key=lambda turn: when.get(self._waiting[turn], -1), default=None)
+        if self._turn:
+            self._served.append(self._waiting.pop(self._turn))
+            self._turn.set_result(None)
+
+    def _live(self) -> list[asyncio.Future[None]]:
+        """Turns that are waited for, the oldest first: whoever gives up is in the books until his task runs again."""
+        return [turn for turn in self._waiting if not turn.done()]
 
     def _generate(self, order: Order, deadline: float, tell: Callable[[Piece], object], left: threading.Event) -> None:
         """In the model's thread."""

@@ -2,20 +2,35 @@
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
+class Pace:
+    """Spreads moments, `gap` seconds apart, over a second at most: a wave would hold the loop up for all at once."""
+
+    def __init__(self, gap: float) -> None:
+        self._gap, self._last = gap, 0.0
+
+    def wait(self, least: float = 0.0) -> float:
+        """Seconds until the next moment, `least` to `least` + 1: what waits must not pile up."""
+        now = time.monotonic()
+        self._last = min(max(self._last + self._gap, now + least), now + least + 1)
+        return self._last - now
+
+
 class Door(H11Protocol):
     """Beyond `connections`, the oldest that has no whole request here gives way to the newcomer (uvicorn's own limit
-    answers the newcomer 503, and so lets whoever came first keep everybody out). A request's head must be complete
-    within `seconds`, a refused request's body must end within them, and a reply's bytes be taken within them."""
+    answers the newcomer 503, and so lets whoever came first keep everybody out), at `pace` up to twice as many, then
+    at once. A request's head must be complete within `seconds`, a refused request's body must end within them, and a
+    reply's bytes be taken within them."""
 
-    def __init__(self, *args: Any, connections: int, seconds: float, **more: Any) -> None:
+    def __init__(self, *args: Any, connections: int, seconds: float, pace: Pace, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._most, self._seconds = connections, seconds
+        self._most, self._seconds, self._pace = connections, seconds, pace
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
 
@@ -31,9 +46,10 @@ class Door(H11Protocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.since = self.loop.time()
         self._reading = self._abort_later()
-        present = [door for door in self.connections if isinstance(door, Door) and not door.transport.is_closing()]
-        if len(present) > self._most:
-            min((door for door in present if not door.is_busy), key=lambda door: door.since).transport.abort()
+        if len(self.connections) > 2 * self._most:
+            self._make_room()
+        elif len(self.connections) > self._most:
+            self.loop.call_later(self._pace.wait(), self._make_room)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -59,6 +75,12 @@ class Door(H11Protocol):
             super().send_400_response(msg)
         else:  # a reply is under way or out: uvicorn would fail to begin another
             self.transport.abort()
+
+    def _make_room(self) -> None:
+        present = [door for door in self.connections if isinstance(door, Door) and not door.transport.is_closing()]
+        idle = [door for door in present if not door.is_busy]
+        if len(present) > self._most and idle:
+            min(idle, key=lambda door: door.since).transport.abort()
 
     def _abort_later(self) -> asyncio.TimerHandle:
         return self.loop.call_later(self._seconds, self.transport.abort)

@@ -23,7 +23,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from midm_mini import wire
 from midm_mini.asked import BODY_BYTES, Chat, Completion
 from midm_mini.desk import Desk, Full, Order, Unfit
-from midm_mini.door import Door
+from midm_mini.door import Door, Pace
 from midm_mini.format import MidmError
 from midm_mini.model import Model, Piece
 from midm_mini.wire import Refusal
@@ -46,6 +46,7 @@ class Limits:
     connections: int = 256
     client_seconds: float = 10.0  # for a request's head, for its body, and to take a reply
     refusal_seconds: float = 0.2  # that a refusal is held back: whoever guesses or floods waits for each
+    pace: float = 0.004  # between two refusals, or two lines cut: a flood that comes in waves goes in single file
 
 
 class Gone(Exception):
@@ -79,8 +80,9 @@ def listen(host: str, port: int, *, key: str | None) -> socket.socket:
 
 def build(desk: Desk, *, key: str | None, hosts: Iterable[str], limits: Limits) -> uvicorn.Server:
     """The service at a desk, ready to run on a socket."""
-    guard = Guard(application(desk, limits), key=key, hosts=hosts, seconds=limits.refusal_seconds)
-    door: Any = partial(Door, connections=limits.connections, seconds=limits.client_seconds)
+    refusals, cuts = Pace(limits.pace), Pace(limits.pace)
+    guard = Guard(application(desk, limits), key=key, hosts=hosts, seconds=limits.refusal_seconds, pace=refusals)
+    door: Any = partial(Door, connections=limits.connections, seconds=limits.client_seconds, pace=cuts)
     quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False, "server_header": False}
     config = uvicorn.Config(
         guard, http=door, ws="none", lifespan="off", proxy_headers=False, timeout_graceful_shutdown=5,
@@ -106,7 +108,7 @@ def application(desk: Desk, limits: Limits) -> FastAPI:
         if length > most:
             message = f"{length} characters; the context of {desk.model.context} tokens takes at most {most}"
             raise Refusal(400, message, code="context_length_exceeded")
-        order = request.state.order = Order(asked.ids, asked.options())
+        order = request.state.order = Order(asked.ids, asked.options(), request.client.host if request.client else "")
         pieces = desk.write(order)
         if not asked.stream:
             return wire.whole(asked, order, await _unless_gone(request, _all(pieces)))
@@ -142,8 +144,8 @@ def application(desk: Desk, limits: Limits) -> FastAPI:
 class Guard:
     """Before any path is looked up: a host that we know and the right key; after it, one log line without content."""
 
-    def __init__(self, app: FastAPI, *, key: str | None, hosts: Iterable[str], seconds: float) -> None:
-        self._app, self._hosts, self._seconds = app, frozenset(map(str.lower, hosts)), seconds
+    def __init__(self, app: FastAPI, *, key: str | None, hosts: Iterable[str], seconds: float, pace: Pace) -> None:
+        self._app, self._hosts, self._seconds, self._pace = app, frozenset(map(str.lower, hosts)), seconds, pace
         self._key = key and f"Bearer {key}".encode()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -154,7 +156,7 @@ class Guard:
             status = message.get("status", status)
             if message.get("status", 0) >= 400:
                 scope["state"]["refused"] = True  # the door may drop the connection meanwhile
-                await asyncio.sleep(self._seconds)
+                await asyncio.sleep(self._pace.wait(self._seconds))
             await send(message)
 
         try:
