@@ -63,19 +63,19 @@ def _attention(
 
     sizes = options.pop("document_sizes", None)
     with torch.autocast(q.device.type, enabled=False):
-        if sizes:
+        if sizes is not None:
             return torch.compiler.disable(_attention_by_document)(q.float(), k.float(), v.float(), sizes, **options)
         return sdpa_attention_forward(module, q.float(), k.float(), v.float(), mask, **options)
 
 
 def _attention_by_document(
-    q: "torch.Tensor", k: "torch.Tensor", v: "torch.Tensor", sizes: list[int], *, scaling: float, **_: Any
+    q: "torch.Tensor", k: "torch.Tensor", v: "torch.Tensor", sizes: "torch.Tensor", *, scaling: float, **_: Any
 ) -> "tuple[torch.Tensor, None]":
-    """Causal attention [B,H,T,D] → [B,T,H,D] of documents of these sizes, of which the rows are made one after another."""
+    """Causal attention [B,H,T,D] → [B,T,H,D] inside documents of these sizes, which make up row after row."""
     from torch import cat
     from torch.nn.functional import scaled_dot_product_attention as attend
 
-    parts = (tensor.transpose(1, 2).flatten(0, 1).split(sizes) for tensor in (q, k, v))
+    parts = (tensor.transpose(1, 2).flatten(0, 1).split(sizes.tolist()) for tensor in (q, k, v))
     documents = ([part.transpose(0, 1)[None] for part in document] for document in zip(*parts, strict=True))
     read = [attend(*own, is_causal=True, scale=scaling, enable_gqa=True)[0].transpose(0, 1) for own in documents]
     return cat(read).view(len(q), -1, *read[0].shape[1:]), None

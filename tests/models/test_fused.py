@@ -67,7 +67,7 @@ def test_documents_read_one_by_one_have_the_gradients_of_the_masked_rows():
     ids = torch.randint(3, 120, (2, 20), generator=torch.Generator().manual_seed(0))
     ids[0, 0] = ids[0, 7] = ids[0, 8] = ids[1, 5] = 0  # one document of a single token, one cut off before its row
     batch = {"ids": ids, "targets": ids, "positions": positions(ids)}
-    assert document_sizes(batch["positions"]) == [7, 1, 12, 5, 15]
+    assert document_sizes(batch["positions"]).tolist() == [7, 1, 12, 5, 15]
     losses = [next_token(model, batch)[0] for model in (plain, ours)]
     found, expected = (gradients(loss, *m.parameters()) for loss, m in zip(losses, (plain, ours), strict=True))
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=0)
