@@ -23,6 +23,10 @@ class BundleSubject:
         self.chat_ids, self.logits, self.close = self._model.chat_ids, self._model.logits, self._model.close
         self._read: tuple[list[int], np.ndarray] = ([], np.empty((0, 0)))
 
+    def after(self, prompts: Sequence[list[int]]) -> list[np.ndarray]:
+        """float32 [1, V] logits after each prompt."""
+        return [self.logits(ids)[-1:] for ids in prompts]
+
     def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray:
         """float32 [N, V] before each token of `path` [N]; paths of one token share the reading of their prompt.
 

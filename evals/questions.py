@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from corpus.synthesis import QUESTION_FORM
 from evals.material import MaterialError, read_jsonl
 from evals.metrics import continuation
@@ -52,17 +54,21 @@ def plain_prompt(question: Question) -> str:
 
 def ask(subject: Subject, questions: Sequence[Question]) -> list[bool]:
     """Whether the likeliest " {choice}" after the plain prompt is the right one; a tie goes to the first choice."""
-    marks = []
-    for question in questions:
-        prompt = [subject.bos, *subject.encode(plain_prompt(question))]
-        scores = score(subject, prompt, [subject.encode(f" {choice}") for choice in question.choices])
+    marks, prompts = [], [[subject.bos, *subject.encode(plain_prompt(question))] for question in questions]
+    for question, prompt, after in zip(questions, prompts, subject.after(prompts), strict=True):
+        scores = score(subject, prompt, [subject.encode(f" {choice}") for choice in question.choices], after)
         marks.append(scores.index(max(scores)) == question.answer)
     return marks
 
 
-def score(subject: Subject, prompt: list[int], choices: Sequence[list[int]]) -> list[float]:
-    """Nats of every choice; as they fall with every token, one that begins below the best keeps its first token's."""
-    after, best = subject.logits(prompt)[-1:], -math.inf
+def score(
+    subject: Subject, prompt: list[int], choices: Sequence[list[int]], after: np.ndarray | None = None
+) -> list[float]:
+    """Nats of every choice; as they fall with every token, one that begins below the best keeps its first token's.
+
+    after: the subject's [1, V] logits after the prompt, if known.
+    """
+    after, best = subject.after([prompt])[0] if after is None else after, -math.inf
     scores = [continuation(after, choice[:1]) for choice in choices]
     for i in sorted(range(len(choices)), key=scores.__getitem__, reverse=True):
         if len(choices[i]) > 1 and scores[i] >= best:

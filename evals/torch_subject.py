@@ -46,6 +46,20 @@ class TorchSubject:
         """float32 [T, V] next-token logits at every position of `ids` [T]."""
         return self._memory.recall(list(ids), lambda: {"logits": self._logits(ids)})["logits"]
 
+    def after(self, prompts: Sequence[list[int]]) -> list[np.ndarray]:
+        """float32 [1, V] logits after each prompt; those of one length are read together, and need no padding."""
+        import torch
+
+        found: dict[int, np.ndarray] = {}
+        order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
+        for _, group in groupby(order, key=lambda n: len(prompts[n])):
+            alike = list(group)
+            rows = torch.tensor([prompts[n] for n in alike], device=self._model.device)
+            with torch.inference_mode():
+                read = self._model(rows, use_cache=False, logits_to_keep=1).logits
+            found |= zip(alike, read.cpu().numpy(), strict=True)
+        return [found[n] for n in range(len(prompts))]
+
     def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray:
         """float32 [N, V] logits before each token of `path` [N] after `prompt`, read once for several paths."""
         import torch

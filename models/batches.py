@@ -111,6 +111,12 @@ def positions(ids_BT: "torch.Tensor") -> "torch.Tensor":
     return place_T - firsts_BT.cummax(-1).values
 
 
+def document_sizes(positions_BT: "torch.Tensor") -> "torch.Tensor":
+    """How many places each document has, by their `positions`, row after row: their sum is B · T."""
+    starts = (positions_BT.flatten() == 0).nonzero().flatten()
+    return starts.diff(append=starts.new_tensor([positions_BT.numel()]))
+
+
 _ORDERS: dict[tuple[Any, ...], tuple["np.ndarray", int]] = {}
 
 

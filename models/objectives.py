@@ -3,10 +3,10 @@
 Shapes: B examples, T positions, D hidden, V vocabulary rows, N = counted positions.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from models import kernels, parallel
-from models.batches import IGNORED, pad_rows
+from models.batches import IGNORED, document_sizes, pad_rows
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,10 @@ def counted(batch: "Batch", *tensors_BT: "torch.Tensor") -> "list[torch.Tensor]"
 
 def hidden_states(model: "LlamaForCausalLM", batch: "Batch") -> "torch.Tensor":
     """Last hidden states [B,T,D]; with "positions" in the batch, each document is attended to by itself alone."""
-    return model.model(input_ids=batch["ids"], position_ids=batch.get("positions"), use_cache=False).last_hidden_state
+    given: Any = {"input_ids": batch["ids"], "use_cache": False}
+    if "positions" in batch:
+        given |= {"position_ids": batch["positions"], "document_sizes": document_sizes(batch["positions"])}
+    return model.model(**given).last_hidden_state
 
 
 class Preference:

@@ -29,6 +29,9 @@ class ByteSubject:
         self.calls.append(list(ids))
         return self.rule(ids)
 
+    def after(self, prompts):
+        return [self.logits(ids)[-1:] for ids in prompts]
+
     def chat_ids(self, messages, tools=()):
         return [BOS, *render_chat(messages, tools).encode()]
 

@@ -37,6 +37,14 @@ def test_logits_that_were_asked_before_are_the_same_without_the_weights(subject,
         again.logits(ids[:-1])
 
 
+def test_what_comes_after_prompts_read_together_is_what_comes_after_each(subject):
+    prompts = [[subject.bos, *subject.encode(text)] for text in ("수도는?", "a", "Seoul 1945", "b", "수도는 Seoul")]
+    together = subject.after(prompts)
+    assert subject.after([]) == [] and {row.shape for row in together} == {(1, 320)}
+    for row, ids in zip(together, prompts, strict=True):
+        np.testing.assert_allclose(row, subject.logits(ids)[-1:], atol=1e-5)
+
+
 def test_text_never_becomes_a_control_token_and_bos_is_not_added(subject):
     ids = subject.encode("<|eot_id|>")
     assert len(ids) > 1 and subject.bos not in ids

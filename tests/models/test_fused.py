@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from models import kernels
-from models.batches import IGNORED
-from models.objectives import hidden_states
+from models.batches import IGNORED, document_sizes, positions
+from models.objectives import hidden_states, next_token
 from models.shapes import build
 from tests.models.conftest import TINY
 
@@ -58,3 +58,18 @@ def test_documents_with_positions_of_their_own_do_not_see_each_other():
         packed = hidden_states(model, {"ids": ids, "positions": positions})
         alone = torch.cat([hidden_states(model, {"ids": part}) for part in (ids[:, :8], ids[:, 8:])], 1)
     torch.testing.assert_close(packed, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_documents_read_one_by_one_have_the_gradients_of_the_masked_rows():
+    """Beside a model whose attention was not exchanged: transformers' own, which masks other documents."""
+    plain, ours = build(TINY, seed=0), build(TINY, seed=0)
+    kernels.accelerate(ours)
+    ids = torch.randint(3, 120, (2, 20), generator=torch.Generator().manual_seed(0))
+    ids[0, 0] = ids[0, 7] = ids[0, 8] = ids[1, 5] = 0  # one document of a single token, one cut off before its row
+    batch = {"ids": ids, "targets": ids, "positions": positions(ids)}
+    assert document_sizes(batch["positions"]).tolist() == [7, 1, 12, 5, 15]
+    losses = [next_token(model, batch)[0] for model in (plain, ours)]
+    found, expected = (gradients(loss, *m.parameters()) for loss, m in zip(losses, (plain, ours), strict=True))
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=0)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
