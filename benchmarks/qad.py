@@ -1,8 +1,8 @@
 """Knows what four bits cost: one grid for GGUF and ONNX, taught, beside llama.cpp's rounding of the same Mini.
 
-    python -m benchmarks.qad --artifacts artifacts --kept /tmp/qad [--seeds 1 2 3] [--tokens N] [--texts N]
+    python -m benchmarks.qad --artifacts artifacts --kept /tmp/qad [--seeds 1 2 3] [--profile demo] [--tokens N]
 
-`artifacts` are a run's: dpo (Mini), synthesize, tokenize, mix. Each seed trains `qad` with the demo's numbers and
+`artifacts` are a run's: dpo (Mini), synthesize, tokenize, mix. Each seed trains `qad` with the profile's numbers and
 exports the result both ways. Peers are llama.cpp's own quantizer with and without the importance matrix that export
 uses, and its plain Q4_0. KL to Mini is taken on held-out documents, Korean and English in turn; bits per weight count
 the whole file. --kept holds everything made: a run that is stopped goes on.
@@ -46,16 +46,18 @@ def main() -> None:
     parser.add_argument("--artifacts", type=Path, required=True)
     parser.add_argument("--kept", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--tokens", type=int, help="of qad; the demo's by default")
+    parser.add_argument("--profile", default="demo", help="whose numbers qad and the importance matrix take")
+    parser.add_argument("--tokens", type=int, help="of qad; the profile's by default")
     parser.add_argument("--texts", type=int, default=32_768, help="bytes of held-out documents per language")
     flags = parser.parse_args()
+    profile = _frame.ROOT / f"profiles/{flags.profile}.yaml"
     mini, mix = flags.artifacts / "dpo", flags.artifacts / "mix"
     texts = {lang: held_out_texts(mix / "validation", lang=lang, max_bytes=flags.texts) for lang in ("ko", "en")}
     rows = [measured("Mini, float32", mini, mini, texts)]
-    for name, place in peers(mini, mix, flags.kept).items():
+    for name, place in peers(mini, mix, flags.kept, profile).items():
         rows.append(measured(name, place, mini, texts))
     for seed in flags.seeds:
-        places = taught(flags.artifacts, flags.kept / f"seed-{seed}", seed=seed, tokens=flags.tokens)
+        places = taught(flags.artifacts, flags.kept / f"seed-{seed}", profile, seed=seed, tokens=flags.tokens)
         rows += [measured(f"qad, {kind}, seed {seed}", place, mini, texts) for kind, place in places.items()]
         rows[-1] |= {"kl_to_gguf": _kl(places["onnx"], places["gguf"], chain(*texts.values()))}
     kl = {row["name"]: mean((row["kl_ko"], row["kl_en"])) for row in rows}
@@ -71,9 +73,9 @@ def main() -> None:
     _frame.report("qad", goal=GOAL, rows=rows, ratio=ratio)
 
 
-def peers(mini: Path, mix: Path, kept: Path) -> dict[str, Path]:
+def peers(mini: Path, mix: Path, kept: Path, profile: Path) -> dict[str, Path]:
     """llama.cpp's kinds of Mini, by row."""
-    parent, params = checkpoint.read(mini), _frame.numbers(_frame.ROOT / "profiles/demo.yaml")["export"]
+    parent, params = checkpoint.read(mini), _frame.numbers(profile)["export"]
     count = params["gate_texts"] + params["importance_texts"]
     chosen = material.texts(mix, count=count, characters=params["gate_characters"])[params["gate_texts"] :]
     weights = calibration.input_squares(mini, [[0, *ids] for ids in verify.parent_ids(parent, chosen)])
@@ -89,10 +91,10 @@ def peers(mini: Path, mix: Path, kept: Path) -> dict[str, Path]:
     return found
 
 
-def taught(artifacts_: Path, root: Path, *, seed: int, tokens: int | None) -> dict[str, Path]:
+def taught(artifacts_: Path, root: Path, profile: Path, *, seed: int, tokens: int | None) -> dict[str, Path]:
     """A seed's Mini on the grid, as GGUF and as ONNX."""
     places = {kind: root / name for kind, name in GRIDS.items()}
-    params = load_params("qad", qad.Params, _frame.ROOT / "profiles/demo.yaml")
+    params = load_params("qad", qad.Params, profile)
     params = params.model_copy(update={"seed": seed} | ({"tokens": tokens} if tokens else {}))
     if not all(place.exists() for place in places.values()):
         shutil.rmtree(root, ignore_errors=True)

@@ -97,6 +97,41 @@ def input_means(
     return {name: total / positions for name, total in sums.items()}
 
 
+def output_gradients(model: "LlamaForCausalLM", batches: "Batches") -> "tuple[dict[str, torch.Tensor], torch.Tensor]":
+    """How predictions feel what a matrix gives: the mean square of each output's gradient [rows] by the matrix's name,
+    and the Gram matrix [D, D] of the gradients of embedded tokens.
+
+    The loss is that of tokens drawn from the model's own predictions, so these are parts of its Fisher information,
+    the curvature of KL to itself (Kunstner et al. 2019, arXiv 1905.12558). The embedding's rows are felt as the head's.
+    """
+    import torch
+
+    table, head = "model.embed_tokens.weight", model.get_output_embeddings()
+    draw, sums = torch.Generator(model.device).manual_seed(0), dict[str, Any]()
+    gram_DD = torch.zeros((), device=model.device)
+
+    def squares(name: str, output: "torch.Tensor") -> None:
+        output.register_hook(lambda given: sums.update({name: sums.get(name, 0) + given.flatten(0, 1).square().sum(0)}))
+
+    def watch(name: str, module: Any) -> Any:
+        return module.register_forward_hook(lambda _module, _given, output: squares(name, output))
+
+    linears = [
+        it for it in model.model.layers.named_modules(prefix="model.layers") if isinstance(it[1], torch.nn.Linear)
+    ]
+    with _hooked([watch(f"{name}.weight", module) for name, module in [*linears, ("lm_head", head)]]):
+        for ids_T in torch.cat(list(batches)):
+            stream_TD = model.model.embed_tokens(ids_T[None].to(model.device)).detach().requires_grad_()
+            logits_TV = model(inputs_embeds=stream_TD, use_cache=False).logits[0].float()
+            drawn_T = torch.multinomial(logits_TV.detach().softmax(-1), 1, generator=draw)[:, 0]
+            loss = torch.nn.functional.cross_entropy(logits_TV, drawn_T, reduction="sum")
+            (gradient_TD,) = torch.autograd.grad(loss, stream_TD)
+            gram_DD = gram_DD + gradient_TD[0].T @ gradient_TD[0]
+    positions = sum(ids_BT.numel() for ids_BT in batches)
+    means = {name: total / positions for name, total in sums.items()}
+    return means | {table: means["lm_head.weight"]}, gram_DD / positions
+
+
 def influence(model: "LlamaForCausalLM", batches: "Batches") -> list[float]:
     """Block influence of each layer: 1 − mean cosine of the stream before and after it (ShortGPT, 2403.03853, eq. 1).
 

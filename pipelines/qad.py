@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Params(DialogueParams):
-    wide: dict[str, Literal[5, 8]]  # bits of matrices by their last name, such as down_proj; all others have 4
+    bits: float  # per weight of all matrices, scales counted: each has 4, or 5 or 8 where that spares most
     text: Literal["phase1", "phase2"]  # of the token folder
     calibration_windows: int  # of that text, by which matrices are rounded before any training
     replay: float  # share of each batch that is text, the rest is dialogues
@@ -44,7 +44,7 @@ def main(
     student = checkpoints.load(model).to(kernels.device())  # type: ignore[arg-type]
     plain: dict[str, Any] = {"divergence": "forward_kl", "temperature": 1.0, "ce_weight": 0.0}
     from_itself = Distillation(checkpoints.load(model), student, **plain)
-    on_grid = OnGrid(from_itself, student, windows, wide=params.wide)
+    on_grid = OnGrid(from_itself, student, windows, bits=params.bits)
 
     def settle(trained: "LlamaForCausalLM") -> dict[str, float]:
         on_grid.settle(trained)  # here, so that what is judged and saved is what will be exported

@@ -18,7 +18,7 @@ SHAPE = Shape(
 )
 TEXTS = ["대한민국의 수도는 서울이다. 한강이 흐른다.", "The capital of Korea is Seoul. The Han flows there."] * 3
 PARAMS = qad.Params(
-    wide={"embed_tokens": 5}, text="phase2", calibration_windows=8, replay=0.5, max_dropped=0.0,
+    bits=5.0, text="phase2", calibration_windows=8, replay=0.5, max_dropped=0.0,
     tokens=512, batch_tokens=128, context=64, optimizer="adamw", schedule="cosine",
     learning_rate=1e-4, warmup=0.1, decay=0.0, weight_decay=0.0, clip=1.0, save_every=2, seed=1,
 )  # fmt: skip
@@ -50,14 +50,13 @@ def test_what_is_saved_lies_on_the_grid_and_is_what_was_judged(place, tmp_path):
     parent = checkpoint.read(tmp_path / "out")
     held = grid.read(parent)
     matrices = {name for name, shape in parent.shapes.items() if len(shape) == 2}
-    assert set(held.bits) == matrices and held.bits["model.embed_tokens.weight"] == 5
-    assert all(bits == 4 for name, bits in held.bits.items() if ".layers." in name)
+    assert set(held.bits) == matrices and {4, 5} <= set(held.bits.values()) <= {4, 5, 8}
     for name, weight in checkpoint.tensors(parent):
         if name in matrices:
             held.split(name, weight)  # raises if a single value is beside it
     before = load_file(place / "hf/model.safetensors")["model.norm.weight"]
     assert not before.equal(load_file(tmp_path / "out/model.safetensors")["model.norm.weight"]), "norms learn too"
-    assert 0 < found["kl_ko"] < 0.05 and 4.5 < found["bits_per_weight"] < 5.5
+    assert 0 < found["kl_ko"] < 0.05 and 4.5 < found["bits_per_weight"] <= PARAMS.bits
 
 
 def test_a_run_taken_up_after_its_last_step_leaves_the_same_bytes(place, tmp_path):
