@@ -5,6 +5,7 @@ Shapes: B examples, T positions, D hidden, F FFN channels, H query heads, L laye
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,41 @@ def input_squares(folder: Path, windows: Sequence[list[int]]) -> dict[str, "np.n
     batches = [torch.tensor([ids]) for ids in windows]
     means = input_means(model, batches, lambda rows_NC: rows_NC.double().square().sum(0))
     return {name: mean.float().cpu().numpy() for name, mean in means.items()}
+
+
+def loss_weights(folder: Path, windows: Sequence[list[int]], *, seed: int = 0) -> dict[str, "np.ndarray"]:
+    """What an error in each column of a matrix costs: name → float32 [columns]; ½ Σ weight · error² is about the KL.
+
+    Mean square of a column's inputs times that of the gradients behind it, by tokens drawn from the model (the diagonal
+    of K-FAC's Fisher matrix, arXiv 1503.05671, rows alike). A lookup meets the errors of one row of the embedding.
+    """
+    import torch
+
+    model = checkpoints.load(folder).to(kernels.device()).eval().requires_grad_(False)  # type: ignore[arg-type]
+    model.enable_input_require_grads()
+    squares, slopes = dict[str, Any](), dict[str, Any]()
+
+    def add(sums: dict[str, Any], name: str, value_BTC: "torch.Tensor") -> None:
+        sums[name] = sums.get(name, 0) + value_BTC.detach().flatten(0, 1).double().square().sum(0)
+
+    def watch(name: str, given_BTC: "torch.Tensor", out_BTC: "torch.Tensor") -> None:
+        out_BTC.register_hook(partial(add, slopes, name))
+        if given_BTC.is_floating_point():
+            add(squares, name, given_BTC)
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
+            module.register_forward_hook(lambda _m, given, out, key=f"{name}.weight": watch(key, given[0], out))
+    draw = torch.Generator(model.device).manual_seed(seed)
+    for ids in windows:
+        log_p_TV = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].log_softmax(-1)
+        drawn_T1 = torch.multinomial(log_p_TV.detach().exp(), 1, generator=draw)
+        log_p_TV.gather(1, drawn_T1).sum().backward()
+    positions, table = sum(map(len, windows)), "model.embed_tokens.weight"
+    weights = {name: squares[name] * slopes[name].mean() / positions**2 for name in squares}
+    head = weights.pop("lm_head.weight") if model.config.tie_word_embeddings else 0
+    weights[table] = slopes[table] / positions / model.config.vocab_size + head
+    return {name: weight.float().cpu().numpy() for name, weight in weights.items()}
 
 
 def input_means(
