@@ -74,7 +74,8 @@ def test_a_size_below_the_smallest_possible_names_that_size_which_then_works(
         made(parent, card, "100KB", tmp_path / "small", costs)
     least = int(str(refused.value).split("has ")[1].split(";")[0].replace(",", ""))
     path, types = made(parent, card, f"{least // 1000 + 1}KB", tmp_path / "least", costs)
-    assert set(types.values()) == {"Q3_K"}
+    narrow = {name for name, kind in types.items() if kind != "Q3_K"}  # 4 heads of 32 fill no block of 256
+    assert narrow == {f"blk.{layer}.attn_output.weight" for layer in range(2)}
     assert path.stat().st_size == least
 
 
