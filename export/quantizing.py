@@ -84,9 +84,9 @@ def share(most: int, offers: "Mapping[str, Mapping[str, tuple[int, float]]]") ->
         best = rows.min(0)
         taken.append(rows.argmin(0))
     left, found = len(best) - 1, dict[str, str]()
-    for (name, offer), choices in zip(reversed(offers.items()), reversed(taken), strict=True):
-        found[name] = list(offer)[choices[left]]
-        left += (smallest[name] - offer[found[name]][0]) // step
+    for name, choices in zip(reversed([*offers]), reversed(taken), strict=True):
+        found[name] = list(offers[name])[choices[left]]
+        left += (smallest[name] - offers[name][found[name]][0]) // step
     return found
 
 
