@@ -52,7 +52,8 @@ def save(folder: Path, shape: Shape, words: Iterable[str], *, seed: int = 0, sha
     draw = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():
         middle, spread = (1.0, 0.2) if weight.dim() == 1 else (0.0, 1.2 * weight.shape[1] ** -0.5)
-        weight.data.normal_(middle, spread if "embed" not in name else 0.12, generator=draw)
+        spread *= 1.6 if "embed" in name else 1  # logits of two nats, however wide the model
+        weight.data.normal_(middle, spread, generator=draw)
     model.generation_config.update(bos_token_id=0, pad_token_id=1, eos_token_id=ends)
     model.save_pretrained(folder, max_shard_size=shard)
     return folder

@@ -162,7 +162,7 @@ def build(work: Path, layers: int) -> None:
     import torch
 
     from corpus import bpe
-    from export import checkpoint, gguf, onnx
+    from export import checkpoint, gguf, onnx, quantizing
     from models import checkpoints, shapes
 
     geometry = {"hidden": 1792, "ffn": 4608, "heads": 32, "kv_heads": 8, "head_dim": 128, "tied": True}
@@ -178,8 +178,8 @@ def build(work: Path, layers: int) -> None:
     whole, blocks = work / "whole.gguf", onnx.Blocks(32, symmetric=True)  # as Q4_0 and Q8_0 are
     makers: dict[str, Callable[[Path], object]] = {
         "gguf-f16": lambda out: os.link(whole, out / "model.gguf"),
-        "gguf-q8_0": lambda out: gguf.quantize(whole, out / "model.gguf", "Q8_0"),
-        "gguf-q4_0": lambda out: gguf.quantize(whole, out / "model.gguf", "Q4_0"),
+        "gguf-q8_0": lambda out: quantizing.quantize(whole, out / "model.gguf", "Q8_0"),
+        "gguf-q4_0": lambda out: quantizing.quantize(whole, out / "model.gguf", "Q4_0"),
         "onnx-int8": lambda out: onnx.make(parent, card, "int8", out, blocks=blocks),
         "onnx-int4": lambda out: onnx.make(parent, card, "int4", out, blocks=blocks),
     }

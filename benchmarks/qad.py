@@ -22,7 +22,7 @@ from evals.bundle_subject import BundleSubject
 from evals.material import held_out_texts
 from evals.subject import Subject
 from evals.torch_subject import TorchSubject
-from export import artifacts, checkpoint, gguf, material, onnx, verify
+from export import artifacts, checkpoint, gguf, material, onnx, quantizing, verify
 from models import calibration
 from pipelines import qad
 from pipelines._journal import Journal
@@ -86,7 +86,7 @@ def peers(mini: Path, mix: Path, kept: Path, profile: Path) -> dict[str, Path]:
             place.mkdir(parents=True)
             gguf.convert(parent, CARD, "F16", whole := kept / "whole.gguf")
             given: dict[str, Any] = {gguf.official_name(parent, key): value for key, value in weights.items()}
-            gguf.quantize(whole, place / "model.gguf", precision, importance=given if weighed else {})
+            quantizing.quantize(whole, place / "model.gguf", precision, importance=given if weighed else {})
             whole.unlink()
     return found
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from export import gguf, onnx, optimum_box, web
+from export import gguf, onnx, optimum_box, quantizing, web
 from export.checkpoint import Parent
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ SETTINGS = {
     "onnx-optimum": Setting(optimum_box.make, "fp32"),
     "onnx-web-int4": Setting(web.make, "int4", "blocks"),
 }
+NAMES = ", ".join([*SETTINGS, "or a size as gguf-1600mb"])
+
+
+def kind(name: str) -> str:
+    """The kind of artifact whose limits hold for `name`: itself, of a size such as "gguf-1600mb" the smallest one."""
+    return "gguf-iq4_xs" if quantizing.SIZE.fullmatch(_precision(name)) else name
 
 
 def make(
@@ -40,6 +46,10 @@ def make(
     importance: Callable[[], "Mapping[str, np.ndarray]"], blocks: onnx.Blocks,
 ) -> dict[str, Any]:  # fmt: skip
     """Makes the artifact `name` in the folder `out`; returns the maker's notes. `importance` is asked only if used."""
-    maker, precision, needs = SETTINGS[name]
+    maker, precision, needs = SETTINGS.get(name) or Setting(gguf.make, _precision(name), "importance")
     given = {"importance": importance, "blocks": lambda: blocks}
     return maker(parent, card, precision, out, **({needs: given[needs]()} if needs else {}))
+
+
+def _precision(name: str) -> str:
+    return name.removeprefix("gguf-").upper()

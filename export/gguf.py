@@ -1,17 +1,16 @@
 """Knows GGUF: a Llama checkpoint and its tokenizer as one file for llama.cpp, and its quantized kinds."""
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from midm_mini.format import PII_PLACEHOLDERS
 
-from export import checkpoint, grid, ollama
+from export import checkpoint, facts, grid, ollama, quantizing
 from export.checkpoint import CheckpointError, Parent
+from export.quantizing import UNKNOWN
 
 if TYPE_CHECKING:
     import gguf
@@ -21,15 +20,8 @@ LLAMA_REGEX = (  # Llama-3's pre-tokenizer, which is ours too
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+UNROUNDED = ("F32", "F16", "Q4_0")  # written without llama.cpp
 PRE_TYPES = {True: "llama-bpe", False: "dbrx"}  # llama.cpp's names for that regex with and without ignore_merges
-TYPES_WITHIN = {  # what a matrix becomes when its rows fit the blocks
-    "Q8_0": ("Q8_0",),
-    "Q6_K": ("Q6_K",),
-    "Q5_K_M": ("Q5_K", "Q6_K"),
-    "Q4_K_M": ("Q4_K", "Q6_K"),
-    "IQ4_XS": ("IQ4_XS", "Q5_K", "Q6_K"),
-}
-UNKNOWN = MappingProxyType[str, Any]({})
 
 
 @dataclass(frozen=True)
@@ -49,9 +41,9 @@ def make(
 ) -> dict[str, Any]:
     """Writes one .gguf of `precision` under ggml's official name; says which matrices fell back to another type.
 
-    "Q4_0" takes a parent on the shared grid and rounds nothing. `importance` weighs the other kinds' rounding errors by
-    column: float32 [columns] by tensor name. K-quants and IQ4_XS need rows in multiples of 256, Q8_0 of 32; llama.cpp
-    gives other matrices another type.
+    "Q4_0" takes a parent on the shared grid and rounds nothing; of "1600MB" quantizing.quantize tells. `importance`
+    weighs the other kinds' rounding errors by column: float32 [columns] by tensor name. K-quants and IQ4_XS need rows
+    in multiples of 256, Q8_0 of 32; llama.cpp gives other matrices another type.
     """
     import gguf
 
@@ -59,16 +51,17 @@ def make(
     path = out / f"{gguf.naming_convention(None, card.basename, card.finetune, card.version, size, precision)}.gguf"
     modelfile = ollama.modelfile(path.name, context=parent.config["max_position_embeddings"], license=card.license)
     (out / "Modelfile").write_text(modelfile, encoding="utf-8")
-    if precision not in TYPES_WITHIN:
+    if precision in UNROUNDED:
         convert(parent, card, precision, path)
         return {"fallback_tensors": []}
     weights = {official_name(parent, name): columns for name, columns in importance.items()}
     with tempfile.TemporaryDirectory(dir=out) as folder:
         whole = Path(folder, "whole.gguf")
         convert(parent, card, "F16", whole)
-        quantize(whole, path, precision, importance=weights)
-    matrices = [tensor for tensor in gguf.GGUFReader(path).tensors if len(tensor.shape) > 1]
-    other = [tensor for tensor in matrices if tensor.tensor_type.name not in TYPES_WITHIN[precision]]
+        quantizing.quantize(whole, path, precision, importance=weights)
+    matrices = [tensor for tensor in facts.gguf_file(path).tensors if len(tensor.shape) > 1]
+    usual = quantizing.TYPES_WITHIN.get(precision, quantizing.TYPES)
+    other = [tensor for tensor in matrices if tensor.tensor_type.name not in usual]
     return {"fallback_tensors": [f"{row.name}: {row.tensor_type.name}, rows of {row.shape[0]}" for row in other]}
 
 
@@ -117,43 +110,6 @@ def packed(scales: "np.ndarray", levels: "np.ndarray", bits: int) -> "np.ndarray
             parts.append(np.packbits(codes >> 4, axis=-1, bitorder="little"))
         parts.append((codes[..., :16] & 15) | (codes[..., 16:] & 15) << 4)
     return np.concatenate(parts, axis=-1).reshape(len(levels), -1)
-
-
-def quantize(source: Path, target: Path, precision: str, *, importance: "Mapping[str, np.ndarray]" = UNKNOWN) -> None:
-    """Quantizes by llama.cpp itself; the same bytes whatever the number of threads. `importance` by official names."""
-    import ctypes
-
-    import llama_cpp
-    import numpy as np
-    from llama_cpp import _logger
-
-    said: list[str] = []
-
-    @llama_cpp.llama_log_callback
-    def listen(level: int, text: bytes, _: object) -> None:
-        said.append(text.decode("utf-8", "replace").strip())
-
-    settings = llama_cpp.llama_model_quantize_default_params()
-    settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{precision}")
-    settings.nthread = len(os.sched_getaffinity(0))
-    columns = {name: np.ascontiguousarray(values, np.float32) for name, values in importance.items()}
-    if columns:  # llama.cpp reads both arrays up to an empty row
-        row, floats = llama_cpp.llama_model_imatrix_data, ctypes.POINTER(ctypes.c_float)
-        rows = [row(name.encode(), values.ctypes.data_as(floats), len(values)) for name, values in columns.items()]
-        settings.imatrix = (row * (len(rows) + 1))(*rows)
-        about: Any = (llama_cpp.llama_model_kv_override * 3)()
-        about[0].tag, about[0].key = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_STR, b"quantize.imatrix.dataset"
-        about[0].value.val_str = b"training text, Korean and English"
-        about[1].tag, about[1].key = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT, b"quantize.imatrix.entries_count"
-        about[1].value.val_i64 = len(rows)
-        settings.kv_overrides = about
-    llama_cpp.llama_log_set(listen, None)  # `listen` must outlive every call that may log: env.md, trap 4
-    try:
-        failed = llama_cpp.llama_model_quantize(bytes(source), bytes(target), settings)
-    finally:
-        llama_cpp.llama_log_set(_logger.llama_log_callback, None)
-    if failed:
-        raise ValueError(f"llama.cpp could not quantize {source.name} to {precision}: {' / '.join(said[-3:])}")
 
 
 def official_name(parent: Parent, name: str) -> str:

@@ -8,7 +8,7 @@ from midm_mini.format import artifact_format, graph_file
 
 from export import checkpoint
 from export.checkpoint import Parent
-from export.facts import graph_of
+from export.facts import gguf_file, graph_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ROWS = 8192  # read at once
 # Largest error of a row, as a share of its size. n bits round a block of 32 by at most sqrt(32/12) / 2^(n-1) of it,
 # when all of it is one outlier; a tenth more for scales that are rounded too. Floats round each weight by its last bit.
-ALLOWED = {32: 1e-6, 16: 2e-3, 8: 0.015, 6: 0.056, 5: 0.112, 4: 0.225}
+ALLOWED = {32: 1e-6, 16: 2e-3, 8: 0.015, 6: 0.056, 5: 0.112, 4: 0.225, 3: 0.449}
 GGUF_NAMES = {
     **{"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v"},
     **{"self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up"},
@@ -74,9 +74,7 @@ def _size(rows: "np.ndarray") -> "np.ndarray":
 
 
 def _of_gguf(bundle: Path, parent: Parent) -> dict[str, Stored]:
-    import gguf
-
-    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(next(bundle.glob("*.gguf"))).tensors}
+    tensors = {tensor.name: tensor for tensor in gguf_file(next(bundle.glob("*.gguf"))).tensors}
     held = {}
     for name in checkpoint.names(parent.config):
         layer, _, part = name.removeprefix("model.layers.").removesuffix(".weight").partition(".")

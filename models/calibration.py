@@ -5,6 +5,7 @@ Shapes: B examples, T positions, D hidden, F FFN channels, H query heads, L laye
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Batches = Sequence[torch.Tensor]  # ids [B, T]
 
 EXAMPLES = 8  # of a calibration batch
+TABLE = "model.embed_tokens.weight"
 
 
 def calibration(folder: Path, *, windows: int, context: int, seed: int) -> "list[torch.Tensor]":
@@ -71,6 +73,23 @@ def input_squares(folder: Path, windows: Sequence[list[int]]) -> dict[str, "np.n
     return {name: mean.float().cpu().numpy() for name, mean in means.items()}
 
 
+def loss_weights(folder: Path, windows: Sequence[list[int]]) -> dict[str, "np.ndarray"]:
+    """What an error in each column of a matrix costs: name → float32 [columns]; ½ Σ weight · error² is about the KL.
+
+    Mean square of a column's inputs times that of the gradients behind it (the diagonal of K-FAC's Fisher matrix, arXiv
+    1503.05671, rows alike). A lookup meets the errors of one row of the embedding.
+    """
+    import torch
+
+    model = checkpoints.load(folder).to(kernels.device()).eval()  # type: ignore[arg-type]
+    batches = [torch.tensor([ids]) for ids in windows]
+    squares = input_means(model, batches, lambda rows_NC: rows_NC.double().square().sum(0))
+    felt, embedded_DD = output_gradients(model, batches)
+    weights = {name: mean * felt[name].mean() for name, mean in squares.items()}
+    weights[TABLE] = weights.get(TABLE, 0) + embedded_DD.diagonal() / model.config.vocab_size
+    return {name: weight.float().cpu().numpy() for name, weight in weights.items()}
+
+
 def input_means(
     model: "LlamaForCausalLM", batches: "Batches", measure: Callable[["torch.Tensor"], "torch.Tensor"]
 ) -> dict[str, "torch.Tensor"]:
@@ -80,13 +99,13 @@ def input_means(
     """
     import torch
 
-    head = "model.embed_tokens" if model.config.tie_word_embeddings else "lm_head"
+    head = TABLE if model.config.tie_word_embeddings else "lm_head.weight"
     sums: dict[str, Any] = {}
 
     def add(name: str, input_BTC: "torch.Tensor") -> None:
         sums[name] = sums.get(name, 0) + measure(input_BTC.flatten(0, 1))
 
-    hooks: list[Any] = [model.model.norm.register_forward_hook(lambda _m, _i, out: add(f"{head}.weight", out))]
+    hooks: list[Any] = [model.model.norm.register_forward_hook(lambda _m, _i, out: add(head, out))]
     for name, module in model.model.layers.named_modules(prefix="model.layers"):
         if isinstance(module, torch.nn.Linear):
             key = f"{name}.weight"
@@ -106,7 +125,7 @@ def output_gradients(model: "LlamaForCausalLM", batches: "Batches") -> "tuple[di
     """
     import torch
 
-    table, head = "model.embed_tokens.weight", model.get_output_embeddings()
+    head = model.get_output_embeddings()
     draw, sums = torch.Generator(model.device).manual_seed(0), dict[str, Any]()
     gram_DD = torch.zeros((), device=model.device)
 
@@ -120,7 +139,7 @@ def output_gradients(model: "LlamaForCausalLM", batches: "Batches") -> "tuple[di
         it for it in model.model.layers.named_modules(prefix="model.layers") if isinstance(it[1], torch.nn.Linear)
     ]
     with _hooked([watch(f"{name}.weight", module) for name, module in [*linears, ("lm_head", head)]]):
-        for ids_T in torch.cat(list(batches)):
+        for ids_T in chain.from_iterable(batches):
             stream_TD = model.model.embed_tokens(ids_T[None].to(model.device)).detach().requires_grad_()
             logits_TV = model(inputs_embeds=stream_TD, use_cache=False).logits[0].float()
             drawn_T = torch.multinomial(logits_TV.detach().softmax(-1), 1, generator=draw)[:, 0]
@@ -129,7 +148,7 @@ def output_gradients(model: "LlamaForCausalLM", batches: "Batches") -> "tuple[di
             gram_DD = gram_DD + gradient_TD[0].T @ gradient_TD[0]
     positions = sum(ids_BT.numel() for ids_BT in batches)
     means = {name: total / positions for name, total in sums.items()}
-    return means | {table: means["lm_head.weight"]}, gram_DD / positions
+    return means | {TABLE: means["lm_head.weight"]}, gram_DD / positions
 
 
 def influence(model: "LlamaForCausalLM", batches: "Batches") -> list[float]:

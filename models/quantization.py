@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from models.calibration import input_means, output_gradients
+from models.calibration import TABLE, input_means, output_gradients
 from models.fit import Batch, Loss, Objective
 
 BLOCK, BITS, WIDER = 32, 4, (5, 8)
@@ -37,8 +37,7 @@ class OnGrid:
         weights = {name: weight for name, weight in student.named_parameters() if weight.ndim == 2}
         # Rows of the embedding are added to the stream, too: there their error is felt as gradients say. On the demo
         # this takes 15 % off what its rounding costs at 5 bits.
-        table = "model.embed_tokens.weight"
-        grams[table] = grams.get(table, 0) + embedded_DD
+        grams[TABLE] = grams.get(TABLE, 0) + embedded_DD
         rounded = {name: fitted(weight.detach(), grams[name].float(), BITS) for name, weight in weights.items()}
         lost = {
             name: float(felt[name] @ _squares(rounded[name][0] - weight.detach(), grams[name].float()))

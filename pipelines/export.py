@@ -56,8 +56,8 @@ def main(
 
     calibration: mix, for texts to judge and to weigh by; without it a few of our own. memory: see models/memory.py.
     """
-    if name not in artifacts.SETTINGS or name not in params.limits:
-        raise StageError(f"--name {name}: no artifact that has export.limits; use {', '.join(artifacts.SETTINGS)}")
+    if (kind := artifacts.kind(name)) not in artifacts.SETTINGS or kind not in params.limits:
+        raise StageError(f"--name {name}: no artifact that has export.limits; use {artifacts.NAMES}")
     parent = checkpoint.read(model)
     card = gguf.Card(**params.model_dump(include=set(gguf.Card.__dataclass_fields__)))
     wanted = {"count": params.gate_texts + params.importance_texts, "characters": params.gate_characters}
@@ -65,10 +65,11 @@ def main(
     kept = Memory(memory, model, reference.__file__, activations.__file__)
     opening = [] if parent.bos is None else [parent.bos]
     rows = [opening + ids for ids in verify.parent_ids(parent, texts[params.gate_texts :] or texts)]
-    importance = partial(kept.recall, rows, partial(activations.input_squares, model, rows))
+    weigh = activations.input_squares if kind == name else activations.loss_weights
+    importance = partial(kept.recall, [weigh.__name__, *rows], partial(weigh, model, rows))
     notes = artifacts.make(name, parent, card, out, importance=importance, blocks=onnx.Blocks(**dict(params.onnx)))
     gate: dict[str, Any] = {"texts": texts[: params.gate_texts], "longest": params.gate_tokens, "card": card}
-    gate |= {"reference": reference.logits(model, kept)} | params.limits[name].model_dump()
+    gate |= {"reference": reference.logits(model, kept)} | params.limits[kind].model_dump()
     verdict = verify.verify(out, parent=parent, **gate)
     made = lineage(params.model_dump(), model=model, calibration=calibration)
     size = manifest.write(out, name=name, parent=parent, card=card, lineage=made)

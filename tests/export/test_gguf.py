@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import checkpoint, facts, gguf, verify
+from export import checkpoint, facts, gguf, quantizing, verify
 from models import calibration, reference
 from tests.export.parents import ROPE_THETA, save_parent, sentences
 
@@ -88,7 +88,7 @@ def test_the_file_carries_what_a_reader_would_otherwise_guess(
     assert kinds[f"[PAD{len(parent.ids)}]"] == format.TokenType.UNUSED
 
 
-@pytest.mark.parametrize("precision", ["F16", *gguf.TYPES_WITHIN])
+@pytest.mark.parametrize("precision", ["F16", *quantizing.TYPES_WITHIN])
 def test_the_name_follows_the_official_pattern_and_the_bytes_are_a_function_of_the_parent(
     parent: checkpoint.Parent, card: gguf.Card, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +184,7 @@ def test_values_beyond_f16_are_refused_by_name(
 def test_a_broken_file_is_a_clear_error_with_llama_cpp_s_words(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(60))
     with pytest.raises(ValueError, match=r"broken.gguf to Q8_0"):
-        gguf.quantize(tmp_path / "broken.gguf", tmp_path / "out.gguf", "Q8_0")
+        quantizing.quantize(tmp_path / "broken.gguf", tmp_path / "out.gguf", "Q8_0")
 
 
 def test_the_card_is_plain_data(card: gguf.Card) -> None:
