@@ -148,15 +148,15 @@ def test_the_matrix_whose_rounding_costs_most_for_its_size_gets_the_bits():
     assert shared_out(lost, sizes, 4 + 144 / 128) == {"dear": 8, "large": 5, "cheap": 4}
 
 
-def test_gradients_foretell_what_a_small_error_of_a_matrix_costs(model):
+def test_gradients_foretell_what_a_small_error_of_a_matrix_costs_its_own_position(model):
+    """Before attention errors of several positions add up, which is not foretold: v_proj here costs thrice as much."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
             weight.mul_(1 if "norm" in name else 4)  # as sure of itself as a trained model is
     batches = [batch(seed)["ids"] for seed in range(16)]
     felt, _ = output_gradients(model, batches)
     grams = input_means(model, batches, lambda rows: rows.T @ rows)
-    # Not v_proj: what attention sums over positions errs alike there, and costs up to four times what is foretold.
-    for name in ("model.layers.0.mlp.down_proj.weight", "model.layers.1.self_attn.o_proj.weight"):
+    for name in ("model.layers.1.mlp.down_proj.weight", "model.layers.1.self_attn.o_proj.weight"):
         weight, other = model.get_parameter(name), copy.deepcopy(model)
         error = 0.02 * weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
