@@ -58,7 +58,7 @@ class OnGrid:
         if any(hasattr(weight, "placements") for weight in weights.values()):
             raise ValueError("qad needs whole weights on each rank; take a card that holds them, or fewer ranks")
         moved = {f"student.{name}": self._product(name, self._scales(name, w)) for name, w in weights.items()}
-        with torch.autocast(student.device.type, enabled=False):  # bf16 rounds away more than four bits with good scales
+        with torch.autocast(student.device.type, enabled=False):  # bf16 would round more off
             return torch.func.functional_call(_Bound(self.objective, student), moved, (batch,))
 
     @property
