@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from export import facts
+from models.sharing import share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,6 @@ TYPES = {  # what a matrix may become where a size is asked for, and llama.cpp's
     "Q8_0": "Q8_0",
 }
 SIZE = re.compile(r"([1-9]\d*)(KB|MB|GB)")  # decimal, as files are sold
-STEPS = 100_000  # in which a size is shared out: each matrix may waste one
 ALIGNMENT, ROWS = 32, 8192  # bytes at which a tensor starts; rows read at once
 UNKNOWN = MappingProxyType[str, Any]({})
 
@@ -63,31 +63,6 @@ def _chosen(source: Path, draft: Path, most: int, weights: "Mapping[str, np.ndar
     if least > most:
         raise ValueError(f"no file of {most:,} bytes: the smallest possible has {least:,}; ask for that or more")
     return share(most - rest, offers)
-
-
-def share(most: int, offers: "Mapping[str, Mapping[str, tuple[int, float]]]") -> dict[str, str]:
-    """The choice by name whose costs add up to the least and whose sizes to at most `most`; offers: (size, cost) each.
-
-    Exact (a knapsack by dynamic programming), but what is spent above the smallest sizes is counted in STEPS.
-    """
-    import numpy as np
-
-    smallest = {name: min(offer.values())[0] for name, offer in offers.items()}
-    spare = most - sum(smallest.values())
-    step = max(1, spare // STEPS)
-    best, taken = np.zeros(spare // step + 1), list["np.ndarray"]()  # least cost of the names so far in 0, 1, 2 … steps
-    for name, offer in offers.items():
-        rows = np.full((len(offer), len(best)), np.inf)
-        for row, (size, cost) in zip(rows, offer.values(), strict=True):
-            if (steps := -((smallest[name] - size) // step)) < len(best):
-                row[steps:] = best[: len(best) - steps] + cost
-        best = rows.min(0)
-        taken.append(rows.argmin(0))
-    left, found = len(best) - 1, dict[str, str]()
-    for name, choices in zip(reversed([*offers]), reversed(taken), strict=True):
-        found[name] = list(offers[name])[choices[left]]
-        left += (smallest[name] - offers[name][found[name]][0]) // step
-    return found
 
 
 def _cost(tensor: Any, whole: Any, weights: "np.ndarray") -> float:

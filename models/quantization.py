@@ -12,6 +12,7 @@ from transformers import LlamaForCausalLM
 
 from models.calibration import TABLE, input_means, output_gradients
 from models.fit import Batch, Loss, Objective
+from models.sharing import share
 
 BLOCK, BITS, WIDER = 32, 4, (5, 8)
 PROBED = 4  # batches whose gradients are asked for
@@ -85,22 +86,15 @@ class OnGrid:
 
 
 def shared_out(lost: Mapping[str, float], sizes: Mapping[str, int], bits: float) -> dict[str, int]:
-    """Bits of each matrix, `bits` a weight in the mean at most: whatever spares most for a bit goes first.
+    """Bits of each matrix, `bits` a weight in the mean at most, whose costs add up to the least.
 
     `lost` is what each costs at 4 bits. A bit more halves a rounding error, and the cost goes with its square.
     """
-    chosen, left = dict.fromkeys(sizes, BITS), (bits - BITS) * sum(sizes.values())
-
-    def spared(step: tuple[str, int]) -> float:
-        name, more = step
-        cost = lost[name] * (4.0 ** (BITS - chosen[name]) - 4.0 ** (BITS - more))
-        return cost / (more - chosen[name]) / sizes[name]
-
-    while steps := [(n, more) for n in sizes for more in WIDER if 0 < (more - chosen[n]) * sizes[n] <= left]:
-        name, more = max(steps, key=spared)
-        left -= (more - chosen[name]) * sizes[name]
-        chosen[name] = more
-    return chosen
+    offers = {
+        name: {more: (more * size, lost[name] * 4.0 ** (BITS - more)) for more in (BITS, *WIDER)}
+        for name, size in sizes.items()
+    }
+    return share(int(bits * sum(sizes.values())), offers)
 
 
 def fitted(weight_RC: Tensor, gram_CC: Tensor, bits: int) -> tuple[Tensor, Tensor]:

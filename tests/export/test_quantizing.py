@@ -9,6 +9,7 @@ import pytest
 
 from export import checkpoint, gguf, quantizing, weights
 from models import calibration, reference
+from models.sharing import share
 from tests.export.parents import save_parent
 
 
@@ -119,7 +120,7 @@ def test_bytes_are_shared_out_as_trying_everything_would() -> None:
         names, kinds = "abcd", "xyz"
         offers = {name: {kind: (int(draw.randint(1, 60)), float(draw.rand())) for kind in kinds} for name in names}
         most = sum(min(offer.values())[0] for offer in offers.values()) + int(draw.randint(0, 60))
-        found = quantizing.share(most, offers)
+        found = share(most, offers)
 
         def total(types, offers=offers):
             return [sum(column) for column in zip(*(offers[name][kind] for name, kind in types.items()), strict=True)]
