@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from export import grid
 from pipelines._journal import Journal
 from pipelines._stage import enter
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Params(DialogueParams):
-    bits: float  # per weight of all matrices, scales counted: each has 4, or 5 or 8 where that spares most
+    bits: float = Field(ge=4.5)  # per weight, scales counted: each matrix has 4, or 5 or 8 where that spares most
     text: Literal["phase1", "phase2"]  # of the token folder
     calibration_windows: int  # of that text, by which matrices are rounded before any training
     replay: float  # share of each batch that is text, the rest is dialogues
