@@ -70,5 +70,5 @@ def test_a_run_taken_up_after_its_last_step_leaves_the_same_bytes(place, tmp_pat
 
 
 def test_fewer_bits_than_four_and_a_scale_are_refused_before_any_work():
-    with pytest.raises(ValueError, match="greater than or equal to 4.5"):
+    with pytest.raises(ValueError, match=r"greater than or equal to 4\.5"):
         qad.Params.model_validate(PARAMS.model_dump() | {"bits": 4.0})
