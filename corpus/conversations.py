@@ -9,6 +9,7 @@ from midm_mini.format import Message, chat_segments
 from pydantic import BaseModel, ConfigDict
 
 from corpus.passages import SORTS, Reading, readings
+from corpus.repeats import repeats
 from corpus.synthesis import REPLY, Taught
 from corpus.tools import ARGUMENTS, Use, schema, uses
 from corpus.world import LANGUAGES, Asked, Fact, Relation, WorldError, load_asked, load_lists, render
@@ -30,6 +31,7 @@ class Numbers(BaseModel):
     untooled: int  # tools are listed, and the question needs none
     passages: int  # about passages: unknown, true and turned-round facts
     turns: int  # of two or three questions
+    repeats: int  # a list, said again
     trials: int  # held out, of each kind
     preferences: int  # reply pairs for each tool, and about turned-round passages
 
@@ -64,7 +66,7 @@ def records(known: Mapping[str, Relation], taught: Taught, talk: Path, numbers: 
 
 
 def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
-    """Conversations for sft, of the kinds tool, passage and turns."""
+    """Conversations for sft, of the kinds tool, passage, turns and repeat."""
     for lang in LANGUAGES:
         for tool in maker.tools:
             for n, use in enumerate(uses(maker.wide, maker.asked, tool, lang, count=numbers.per_tool, held_out=False)):
@@ -79,6 +81,9 @@ def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
                 yield _record(maker, f"dialogue/passage/{sort}/{lang}/{n}", lang, "passage", turns)
         for n in range(numbers.turns):
             yield _record(maker, f"dialogue/turns/{lang}/{n}", lang, "turns", [*_turns(maker.taught, lang, n)])
+        for n, (question, reply) in enumerate(repeats(maker.wide, lang, count=numbers.repeats)):
+            turns = [_user(question), _assistant(reply)]
+            yield _record(maker, f"dialogue/repeat/{lang}/{n}", lang, "repeat", turns)
 
 
 def trials(maker: Maker, numbers: Numbers) -> Iterator[dict]:

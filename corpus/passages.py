@@ -55,10 +55,10 @@ def _told(taught: Taught, known: Fact, sort: str, lang: str, lot: Lot) -> Fact |
     facts = taught.relations[known.relation].facts
     told = facts[lot("object") % len(facts)].object
     if _is_name(told["en"]) and lot("made-up object") % 2:
-        told = _name(lot, "object")
+        told = made_up_name(lot, "object")
     if sort == "contradiction":
         return None if _overlap(told[lang], known.object[lang]) else replace(known, object=told)
-    return replace(known, subject=_name(lot, "subject"), object=told) if _is_name(known.subject["en"]) else None
+    return replace(known, subject=made_up_name(lot, "subject"), object=told) if _is_name(known.subject["en"]) else None
 
 
 def _reading(taught: Taught, known: Fact, told: Fact, lang: str, held_out: bool, lot: Lot) -> Reading:
@@ -86,7 +86,7 @@ def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot) -> Ite
         about = [fact for fact in relation.facts if fact.subject == told.subject and relation.name != told.relation]
         other = (about or relation.facts)[lot("other", part) % len(about or relation.facts)]
         if told.subject["en"] not in own and not about and lot("made-up other", part) % 2:
-            subject = _name(lot, "other", part) if relation.name == told.relation else told.subject
+            subject = made_up_name(lot, "other", part) if relation.name == told.relation else told.subject
             other = replace(other, subject=subject)
         key = (other.relation, other.subject["en"])
         if key not in used and not any(_overlap(other.object[lang], text) for text in texts):
@@ -107,7 +107,8 @@ def _is_name(word: str) -> bool:
     return any(letter.isupper() for letter in word) and len(word) > 2  # no chemical symbol
 
 
-def _name(lot: Lot, *labels: object) -> dict[str, str]:
+def made_up_name(lot: Lot, *labels: object) -> dict[str, str]:
+    """A name of two or three syllables, by language."""
     parts = [SYLLABLES[lot("name", *labels, n) % len(SYLLABLES)] for n in range(2 + lot("length", *labels) % 2)]
     korean, english = ("".join(side) for side in zip(*parts, strict=True))
     return {"ko": korean, "en": english.capitalize()}

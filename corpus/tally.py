@@ -4,8 +4,9 @@ Shards are counted in processes of their own (`corpus.engine`). A shard's words 
 that the sum holds one group of all shards in memory at a time; a killed run goes on with the shards not yet counted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from corpus import engine, shards
 from corpus.pretokens import Count, Words
 
 GROUPS = 16
+_AT_ONCE = 10_000
 _SCHEMA = pa.schema([("word", pa.large_binary()), ("count", pa.int64())])
 
 
@@ -52,6 +54,22 @@ def total(files: Sequence[Path]) -> Words:
     summed = words(pa.concat_tables(_group(files, number) for number in range(GROUPS)))
     pa.default_memory_pool().release_unused()
     return summed
+
+
+def of_texts(texts: Iterable[tuple[str, int]], measure: Count) -> Words:
+    """The words of texts [text, weight], some thousand in memory at a time."""
+    held = words(table([], np.zeros(0, np.int64)))
+    rows = iter(texts)
+    while some := list(islice(rows, _AT_ONCE)):
+        written, weights = zip(*some, strict=True)
+        held = summed(held, measure(pa.array(written, pa.large_string()), np.array(weights, np.float64)))
+    return held
+
+
+def summed(*counted: Words) -> Words:
+    """Each word once, with the sum of its counts."""
+    columns = [pa.table({"word": own.spelled, "count": own.counts}, _SCHEMA) for own in counted]
+    return words(merged(pa.concat_tables(columns)).combine_chunks())
 
 
 def table(spelled: Sequence[str], counts: np.ndarray) -> pa.Table:

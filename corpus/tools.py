@@ -19,8 +19,8 @@ UNITS = (  # large ko, large en, small ko, small en, how many small ones make a 
     ("시간", "hours", "분", "minutes", 60), ("분", "minutes", "초", "seconds", 60),
     ("년", "years", "개월", "months", 12),
 )  # fmt: skip
-FIRST_DAY = date(1950, 1, 1)
-DAYS = 40_000
+FIRST_DAY = date(2020, 1, 1)
+DAYS = 3_652
 Lot = Callable[..., int]  # labels → a whole number
 
 
@@ -81,27 +81,24 @@ def _lookup(taught: Taught, lot: Lot, lang: str, held_out: bool) -> tuple[Use, s
 
 def _calculator(lot: Lot, _: str) -> tuple[dict[str, str | int], str]:
     sign = _one(list(OPERATIONS), lot("sign"))
-    size = 10 ** (2 + lot("digits") % 2)  # of two or three digits, four now and then
-    large, small = sorted((size // 10 + lot(side) % (size * 2) for side in "ab"), reverse=True)
-    if sign == "*":
-        small = 2 + lot("factor") % 98
+    large, small = sorted((10 + lot(side) % 90 for side in "ab"), reverse=True)
     return {"expression": f"{large} {sign} {small}"}, str(OPERATIONS[sign](large, small))
 
 
 def _date_after(lot: Lot, _: str) -> tuple[dict[str, str | int], str]:
-    first, days = FIRST_DAY + timedelta(lot("first") % DAYS), 2 + lot("days") % 398
+    first, days = FIRST_DAY + timedelta(lot("first") % DAYS), 2 + lot("days") % 98
     return {"date": first.isoformat(), "days": days}, (first + timedelta(days)).isoformat()
 
 
 def _days_between(lot: Lot, _: str) -> tuple[dict[str, str | int], str]:
-    first, days = FIRST_DAY + timedelta(lot("first") % DAYS), 10 + lot("days") % 990
+    first, days = FIRST_DAY + timedelta(lot("first") % DAYS), 10 + lot("days") % 90
     return {"start": first.isoformat(), "end": (first + timedelta(days)).isoformat()}, str(days)
 
 
 def _convert(lot: Lot, lang: str) -> tuple[dict[str, str | int], str]:
     large_ko, large_en, small_ko, small_en, factor = _one(UNITS, lot("unit"))
     large, small = (large_ko, small_ko) if lang == "ko" else (large_en, small_en)
-    count = 10 + lot("count") % 490
+    count = 2 + lot("count") % 98
     if lot("direction") % 3:
         return {"value": count, "from": large, "to": small}, str(count * factor)
     return {"value": count * factor, "from": small, "to": large}, str(count)

@@ -89,6 +89,12 @@ def check(made: dict[str, Any]) -> None:
         raise ChatError(f"not_renderable: {error}") from None
 
 
+def written(made: dict[str, Any]) -> list[str]:
+    """What a chat says when it is rendered: each piece of text between control tokens."""
+    segments = chat_segments(made["messages"], made.get("tools", ()))
+    return [segment.text for segment in segments if not segment.control]
+
+
 def final_answer(reply: str, reasoning: str) -> str:
     return reply if reasoning == "keep" else REASONING.sub("", reply).strip()
 

@@ -19,11 +19,11 @@ class Subject(Protocol):
     """A model under test: `bos` opens every sequence, of which it reads at most `context` tokens.
 
     `encode`: ids of plain text, without BOS, nothing in it read as a control token. `chat_ids`: ids of a chat, BOS
-    first, up to the assistant's turn. `logits`: float32 [T, V], row t for the token after ids[t]. `after`: the last row
-    of each of several prompts, [1, V]. `follow`: the rows
-    before each token of `path` after `prompt`, [len(path), V]; the same prompt given again is not read again.
-    `complete`: what it writes greedily after each prompt of ids, up to the first of `stops`, which is left out, and
-    "stop" or "length". `generate`: the same after one chat. `close`: frees the memory.
+    first, up to the assistant's turn. `logits`: float32 [T, V], row t for the token after ids[t]. `after`: the last
+    row of each of several prompts, [1, V]. `follow`: the rows before each token of `path` after `prompt`,
+    [len(path), V]; the same prompt given again is not read again. `complete`: what it writes greedily after each
+    prompt of ids, up to the first of `stops`, which is left out, and "stop" or "length". `generate`: the same after
+    one chat. `close`: frees the memory.
     """
 
     name: str

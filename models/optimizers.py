@@ -13,18 +13,22 @@ NEWTON_SCHULZ = 4  # rounds of 5 by default: 2.6248 bits per byte for 2.6243, a 
 
 
 def optimizers_of(model: "LlamaForCausalLM", plan: "Plan") -> list["torch.optim.Optimizer"]:
-    """Muon on the hidden matrices, AdamW on embeddings, head, norms and adapters; or on all. No decay on vectors."""
+    """Muon on the hidden matrices, AdamW on embeddings, head, norms and adapters; or on all.
+
+    Hidden matrices alone decay: as the layers' outputs are normed, nothing else holds their size against the step's,
+    and once they dwarf the embeddings no layer can read the token (docs/log.md, twelfth sitting).
+    """
     import torch
 
-    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
-    others = ("embed_tokens", "lm_head", "lora_")  # an adapter's factors are no maps between hidden states
-    matrices = [(n, w) for n, w in named if w.ndim == 2 and not any(other in n for other in others)]
-    hidden = dict(matrices if plan.optimizer == "muon" else [])
-    rest = [weight for name, weight in named if name not in hidden]
-    vectors = {"params": [w for w in rest if w.ndim < 2], "weight_decay": 0.0}
-    groups: list[dict[str, Any]] = [{"params": [w for w in rest if w.ndim >= 2]}, vectors]
+    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    inner = {n: w for n, w in named.items() if w.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n}
+    whole = {name: weight for name, weight in inner.items() if "lora_" not in name}  # a factor is no map of its own
+    by_muon = whole if plan.optimizer == "muon" else {}
+    decaying = [weight for name, weight in inner.items() if name not in by_muon]
+    others = [weight for name, weight in named.items() if name not in inner]
+    groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
     own: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
     adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, fused=True, **own)
     muon_only: dict[str, Any] = {"momentum": 0.95, "ns_steps": NEWTON_SCHULZ, "adjust_lr_fn": "match_rms_adamw"}
-    muon = [torch.optim.Muon(hidden.values(), **muon_only, **own)] if hidden else []
+    muon = [torch.optim.Muon(by_muon.values(), **muon_only, **own)] if by_muon else []
     return [*muon, adamw]

@@ -118,13 +118,10 @@ def _part(name: str, given: dict[str, Any], kept: Kept, head_dim: int) -> "torch
 
     words = name.split(".")
     part = words[-2]
-    if part in (
-        "embed_tokens",
-        "lm_head",
-    ):  # demo's Base, 2.37 bits per byte: 3.02 so, 3.62 by the head, 3.79 the other
-        return (given["model.embed_tokens.weight"] + given["lm_head.weight"])[:, kept.hidden] / 2
+    if part in ("embed_tokens", "lm_head"):
+        return _tied(given)[0][:, kept.hidden]
     if part == "norm":
-        return given[name][kept.hidden]
+        return (given[name] / _tied(given)[1])[kept.hidden]
     n = int(words[2])
     weight, ffn = given[".".join([*words[:2], str(kept.layers[n]), *words[3:]])], kept.ffn[n]
     wide = (kept.heads[n][:, None] * head_dim + torch.arange(head_dim)).flatten()
@@ -135,3 +132,10 @@ def _part(name: str, given: dict[str, Any], kept: Kept, head_dim: int) -> "torch
         return weight[rows[part]][:, kept.hidden]
     columns = {"down_proj": ffn, "o_proj": wide}
     return weight[kept.hidden][:, columns[part]] if part in columns else weight[kept.hidden]  # norms
+
+
+def _tied(given: dict[str, Any]) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Mean [V, D] of the embeddings and of the head brought to their size, and by how much that enlarged the head."""
+    embedding, head = given["model.embed_tokens.weight"], given["lm_head.weight"]
+    larger = embedding.norm() / head.norm()
+    return (embedding + larger * head) / 2, larger

@@ -65,7 +65,8 @@ def shape_of(config: Any) -> Shape:
 def build(shape: Shape, *, seed: int, device: str = "cpu") -> "LlamaForCausalLM":
     """A freshly initialised float32 model, N(0, 0.02), residual outputs scaled by 1/√(2·layers) as in GPT-2.
 
-    `device="meta"` allocates nothing and serves to count the paper's shapes.
+    Embeddings that are no head as well are N(0, 1): what layers add then lies beside the token, not over it (Takase
+    et al., arXiv 2312.16903, section 3). `device="meta"` allocates nothing and serves to count the paper's shapes.
     """
     import torch
     from transformers import LlamaForCausalLM
@@ -78,6 +79,8 @@ def build(shape: Shape, *, seed: int, device: str = "cpu") -> "LlamaForCausalLM"
             for name, weight in model.named_parameters():
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
                     weight.mul_((2 * shape.layers) ** -0.5)
+            if not shape.tied:
+                model.model.embed_tokens.weight.div_(model.config.initializer_range)
     return model
 
 

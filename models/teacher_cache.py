@@ -193,13 +193,13 @@ def _runs(drawn_NK: "np.ndarray") -> "tuple[np.ndarray, ...]":
     return fresh_NK.sum(1), drawn_NK.ravel()[begins], np.diff(begins, append=drawn_NK.size)
 
 
-def _packed(counts_N: "np.ndarray", ids: "np.ndarray", draws: "np.ndarray") -> bytes:
+def _packed(counts_N: "np.ndarray", ranks: "np.ndarray", draws: "np.ndarray") -> bytes:
     """A shard's columns: distances are small and draws mostly one, so that both need about nine bits."""
     import numpy as np
 
-    steps = np.diff(ids, prepend=0)
+    steps = np.diff(ranks, prepend=0)
     firsts = counts_N.cumsum() - counts_N
-    steps[firsts] = ids[firsts]
+    steps[firsts] = ranks[firsts]
     columns = [counts_N, draws - 1, *(steps >> shift & 255 for shift in (0, 8, 16))]
     packed = [lzma.compress(column.astype("u1").tobytes(), lzma.FORMAT_RAW, filters=PACKING) for column in columns]
     return b"".join(len(column).to_bytes(4, "little") + column for column in packed)

@@ -1,6 +1,7 @@
-"""Learns the vocabulary from the training text: byte-level BPE in the reference's layout, as a Hugging Face folder."""
+"""Learns the vocabulary from text and chats: byte-level BPE in the reference's layout, as a Hugging Face folder."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from corpus import bpe, morphemes, pretokens, shards, tally, vocabulary
+from corpus import bpe, morphemes, pretokens, shards, tally, turns, vocabulary
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
 
@@ -26,15 +27,17 @@ class Params(StageParams):
     digits: Literal["grouped", "single"]  # 1 to 3 digits a token, or one
     boundary: Literal["morphemes", "particles", "none"]  # which merges do not cross, beside the pretokenizer's
     bounded: float = Field(gt=0, le=1)  # share of the vocabulary after which they may
-    weights: dict[str, float]  # shell pattern of language/domain → weight of its words; the longest match, else 1
+    weights: dict[str, float]  # shell pattern of language/domain → weight, the longest match, else 1; chat is a domain
     context: int  # tokens, written as model_max_length
 
 
-def main(*, documents: Path, out: Path, scratch: Path, params: Params, journal: Journal) -> None:
-    """documents: mix folder. Learns from phase1 only, the same number of characters of each language at most."""
+def main(*, documents: Path, chats: Path, out: Path, scratch: Path, params: Params, journal: Journal) -> None:
+    """documents: mix folder; chats: synthesize folder. Learns from phase1 only, the same number of characters of each
+    language at most, and from all conversations that sft will learn."""
     weigh = partial(grains, weights=params.weights)
     recipe = tally.Recipe(COUNTS[params.count], weigh, params.max_characters)
     words, used = tally.of_folder(documents / "phase1", recipe, scratch=scratch)
+    words = tally.summed(words, tally.of_texts(_said(chats / "dialogues.jsonl", weigh), recipe.measure))
     if params.digits == "single":
         words = bpe.parts(words, morphemes.digits)
     given = {"vocab_size": params.vocab_size, "min_frequency": params.min_frequency * _GRAIN}
@@ -44,6 +47,13 @@ def main(*, documents: Path, out: Path, scratch: Path, params: Params, journal: 
     about = vocabulary.about(tokenizer, words) | {"curve": vocabulary.curve(tokenizer, held_out)}
     about["compression"] = vocabulary.compression(tokenizer, held_out)
     journal.conclude(vocabulary=tokenizer.get_vocab_size(), characters=used, words=len(words.counts), **about)
+
+
+def _said(file: Path, weigh: Callable[[str, str], int]) -> Iterator[tuple[str, int]]:
+    with file.open(encoding="utf-8") as lines:
+        for record in map(json.loads, lines):
+            weight = weigh(record["lang"], "chat")
+            yield from ((text, weight) for text in turns.written(record))
 
 
 def _held_out(folder: Path) -> Iterator[dict]:

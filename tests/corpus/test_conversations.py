@@ -16,7 +16,7 @@ from corpus.world import WorldError, load
 
 WORLD = Path(__file__).parents[2] / "data/sample/world"
 NAMES = ["capital", "colour", "currency", "element_symbol"]
-NUMBERS = conversations.Numbers(per_tool=40, untooled=20, passages=120, turns=20, trials=16, preferences=6)
+NUMBERS = conversations.Numbers(per_tool=40, untooled=20, passages=120, turns=20, repeats=40, trials=16, preferences=6)
 CALL = re.compile(r"<tool_call>(.*)</tool_call>")
 
 
@@ -55,6 +55,18 @@ def _returned(world, call):
 
 def _said(message):
     return next(part.text for part in chat_segments([message]) if part.learned)
+
+
+def test_a_list_is_said_again_as_it_stands_or_as_json(made):
+    pairs = [
+        [turn["content"] for turn in talk["messages"][-2:]] for talk in made["dialogues"] if talk["kind"] == "repeat"
+    ]
+    assert len(pairs) == 2 * NUMBERS.repeats and len({asked for asked, _ in pairs}) > 0.9 * len(pairs)
+    as_json = [reply for _, reply in pairs if reply.startswith("[")]
+    assert len(as_json) == NUMBERS.repeats
+    for asked, reply in pairs:
+        said = ", ".join(json.loads(reply)) if reply in as_json else reply
+        assert asked.endswith(f": {said}") and 2 <= len(said.split(", ")) <= 9
 
 
 def test_every_call_is_json_copied_from_the_question_and_gives_the_result_that_the_answer_says(world, made):

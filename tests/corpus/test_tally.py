@@ -27,15 +27,18 @@ def weigh(lang, domain, *, law=3):
 def counted(folder, scratch, **changed):
     recipe = tally.Recipe(**{"measure": pretokens.occurrences, "weigh": weigh, "most": 1 << 40} | changed)
     words, used = tally.of_folder(folder, recipe, scratch=scratch)
-    return {word.as_py().decode(): int(count) for word, count in zip(words.spelled, words.counts, strict=True)}, used
+    return spelled(words), used
+
+
+def spelled(words):
+    return {word.as_py().decode(): int(count) for word, count in zip(words.spelled, words.counts, strict=True)}
 
 
 def expected(rows):
     found = Counter()
     for row in rows:
-        words = pretokens.occurrences(pa.array([row["text"]]), np.array([weigh(row["lang"], row["domain"])]))
         found.update(
-            {word.as_py().decode(): int(count) for word, count in zip(words.spelled, words.counts, strict=True)}
+            spelled(pretokens.occurrences(pa.array([row["text"]]), np.array([weigh(row["lang"], row["domain"])])))
         )
     return found
 
@@ -50,6 +53,13 @@ def test_the_sum_is_that_of_every_document_by_its_weight(folder, tmp_path):
     found, used = counted(folder, tmp_path)
     assert found == expected(ROWS)
     assert used == {lang: sum(len(row["text"]) for row in ROWS if row["lang"] == lang) for lang in ("en", "ko")}
+
+
+@pytest.mark.parametrize("rows", [ROWS, []])
+def test_texts_are_counted_alike_a_few_at_a_time(rows, monkeypatch):
+    monkeypatch.setattr(tally, "_AT_ONCE", 7)
+    texts = ((row["text"], weigh(row["lang"], row["domain"])) for row in rows)
+    assert spelled(tally.of_texts(texts, pretokens.occurrences)) == expected(rows)
 
 
 def test_workers_and_one_process_count_the_same(folder, tmp_path, monkeypatch):

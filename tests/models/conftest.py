@@ -1,6 +1,7 @@
 """Tiny models and token shards, made once for the room's tests."""
 
 import pytest
+import torch
 
 from models.shapes import Shape, build
 from tests import token_folder
@@ -23,6 +24,13 @@ TINY = Shape(
 def float32(monkeypatch):
     """Laws of equality are tested in float32; a test of bf16 says so."""
     monkeypatch.setenv("OPENMIDM_PRECISION", "no")
+
+
+def heard(model):
+    """The model with small embeddings, so that its untrained layers count for as much as the token."""
+    with torch.no_grad():
+        model.model.embed_tokens.weight.mul_(0.02)
+    return model
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 
 from models.growth import CHOICES, depth_up, with_context
 from models.shapes import Shape, build, shape_of
-from tests.models.conftest import TINY
+from tests.models.conftest import TINY, heard
 
 IDS = torch.arange(24).reshape(2, 12) + 3
 
@@ -64,7 +64,7 @@ def test_identity_growth_changes_no_output_and_its_silent_layers_can_learn():
 
 
 def test_influence_copies_the_layers_that_change_the_stream_most():
-    model = seed(4)
+    model = heard(seed(4))
     with torch.no_grad():
         for layer, strength in zip(model.model.layers, (0.0, 40.0, 0.0, 20.0), strict=True):
             layer.mlp.down_proj.weight.mul_(strength)

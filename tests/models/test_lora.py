@@ -11,7 +11,7 @@ from models.fit import fit
 from models.objectives import next_token
 from models.optimizers import optimizers_of
 from models.shapes import build
-from tests.models.conftest import TINY
+from tests.models.conftest import TINY, heard
 from tests.models.test_chat import saved_tokenizer
 from tests.models.test_fit import PLAN
 
@@ -23,7 +23,7 @@ BATCH = {"ids": IDS, "targets": IDS + 1}
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A tiny model before, the same with adapters after a few steps, and what their config says."""
-    before = build(TINY, seed=0)
+    before = heard(build(TINY, seed=0))
     model = copy.deepcopy(before)
     config = lora.add(model, **ADAPTER)
     calls = {"on_step": lambda step, **curve: None, "probe": lambda model, step: {}}

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from models import objectives
 from models.batches import IGNORED, Conversations, pad_rows
+from tests.models.conftest import heard
 
 
 @pytest.fixture
@@ -93,6 +94,7 @@ def talks():
 
 
 def test_packed_conversations_have_the_loss_and_the_gradients_of_each_alone(tiny, talks):
+    heard(tiny)
     packed = Conversations(talks, 0, "sft", filled=64)
     rows = 0
     while sum(len(packed.example(row)) for row in range(rows)) < len(talks):

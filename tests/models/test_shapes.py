@@ -62,6 +62,25 @@ def test_the_states_of_the_plan_are_those_of_the_optimizers(shape, optimizer):
     assert states == sum(groups[name] * size for name, size in sizes.items())
 
 
+@pytest.mark.parametrize(("tied", "size"), [(False, 1.0), (True, 0.02)])
+def test_embeddings_are_of_size_one_unless_they_are_the_head_too(tied, size):
+    model = build(replace(TINY, tied=tied), seed=0)
+    assert model.model.embed_tokens.weight.std().item() == pytest.approx(size, rel=0.1)
+    assert model.lm_head.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_hidden_matrices_alone_decay(tiny, optimizer):
+    """Steps without a gradient: what still moves is what decays."""
+    before = {name: weight.detach().clone() for name, weight in tiny.named_parameters()}
+    for weight in tiny.parameters():
+        weight.grad = torch.zeros_like(weight)
+    for each in optimizers_of(tiny, replace(PLAN, optimizer=optimizer, weight_decay=0.1)):
+        each.step()
+    moved = {name for name, weight in tiny.named_parameters() if not torch.equal(weight, before[name])}
+    assert moved == {name for name in before if "proj" in name}
+
+
 def test_a_config_gives_back_the_shape_it_was_made_of():
     assert shape_of(config_of(TINY)) == TINY
 

@@ -90,7 +90,7 @@ def test_everything_counted_in_the_report_lies_in_the_output(tmp_path):
     assert report["facts_taught"] == 24 and report["facts_known"] >= 1050
     assert report["facts_by_relation"] == {"capital": 8, "colour": 8, "sum": 8}
     assert report["questions"] == {"en": 48, "ko": 48} and report["held_out_questions_in_training_text"] == 0
-    assert set(report["kinds"]) == {"fact", "everyday", "refused", "harmless", "tool", "passage", "turns"}
+    assert set(report["kinds"]) == {"fact", "everyday", "refused", "harmless", "tool", "passage", "turns", "repeat"}
     assert sum(report["kinds"].values()) == sum(report["dialogues"].values())
     for name in ("questions", "trials", "dialogues", "preferences"):
         assert len(_rows(out / f"{name}.jsonl")) == sum(report[name].values())

@@ -30,19 +30,24 @@ ROWS = [
         for n in range(40)
     ),
 ]
+CALL = {"name": "wetterbericht", "arguments": {"city": "Seoul"}}
+CHATS = [{"lang": "en", "messages": [{"role": "assistant", "content": "", "tool_calls": [CALL]}]}] * 100
 
 
 @pytest.fixture
 def learn(tmp_path):
     shards.write(tmp_path / "mix/phase1", ROWS)
     shards.write(tmp_path / "mix/validation", ROWS[35:45])
+    (tmp_path / "chats").mkdir()
 
-    def run(**changed):
+    def run(chats=(), **changed):
+        shards.write_lines(tmp_path / "chats/dialogues.jsonl", chats)
         out, params = tmp_path / f"out{len(list(tmp_path.iterdir()))}", tokenizer.Params(**NUMBERS | changed)
         out.mkdir()
         scratch = out / "scratch"
         journal = Journal.offline("tokenizer", tmp_path)
-        tokenizer.main(documents=tmp_path / "mix", out=out, scratch=scratch, params=params, journal=journal)
+        folders = {"documents": tmp_path / "mix", "chats": tmp_path / "chats"}
+        tokenizer.main(**folders, out=out, scratch=scratch, params=params, journal=journal)
         return Tokenizer.from_file(str(out / "tokenizer.json")), journal
 
     return run
@@ -61,6 +66,11 @@ def tokens(made, text):
 def test_digits_come_in_groups_or_one_by_one(learn):
     assert "20" in tokens(learn()[0], "2010")
     assert tokens(learn(digits="single", vocab_size=320)[0], "2010") == ["2", "0", "1", "0"]
+
+
+def test_words_of_chats_are_learnt_at_their_weight(learn):
+    assert "wetterbericht" in tokens(learn(CHATS)[0], "wetterbericht")
+    assert "wetterbericht" not in tokens(learn(CHATS, weights={"*/chat": 0.0})[0], "wetterbericht")
 
 
 def test_morphemes_stay_apart_for_the_bounded_share(learn):
