@@ -17,6 +17,9 @@ ROWS = 8192  # read at once
 # Largest error of a row, as a share of its size. n bits round a block of 32 by at most sqrt(32/12) / 2^(n-1) of it,
 # when all of it is one outlier; a tenth more for scales that are rounded too. Floats round each weight by its last bit.
 ALLOWED = {32: 1e-6, 16: 2e-3, 8: 0.015, 6: 0.056, 5: 0.112, 4: 0.225, 3: 0.449}
+# A block's scale is a half float, in steps of 2^-24 where it is small, times whole numbers up to these (K-quants: of a
+# scale and of a weight). What half a step explains is no error: a row that decayed to 4e-5 has no finer scale.
+WHOLE = {8: 127, 6: 127 * 32, 5: 63 * 31, 4: 63 * 15, 3: 32 * 4}
 GGUF_NAMES = {
     **{"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v"},
     **{"self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up"},
@@ -59,10 +62,11 @@ def distances(bundle: Path, parent: Parent) -> Iterator[Distance]:
             yield Distance(name, float("inf"), 0)
             continue
         least, worst = 1e-3 * float(_size(weight[:ROWS]).mean()), 0.0
+        explained = 2.0**-25 * WHOLE.get(held[name].bits, 0)
         for start in range(0, len(weight), ROWS):
             block = weight[start : start + ROWS]
-            away = held[name].rows(slice(start, start + len(block))) - block
-            worst = float(np.maximum(worst, (_size(away) / np.maximum(_size(block), least)).max()))  # NaN stays NaN
+            away = _size(held[name].rows(slice(start, start + len(block))) - block) - explained
+            worst = float(np.maximum(worst, (away / np.maximum(_size(block), least)).max()))  # NaN stays NaN
         yield Distance(name, worst, ALLOWED[held[name].bits])
 
 

@@ -70,6 +70,21 @@ def test_blocks_are_unpacked_as_onnxruntime_unpacks_them(bits: int, zeros: bool)
     np.testing.assert_allclose(ours, by_runtime, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["Q8_0", "Q4_K_M"])
+def test_a_row_too_small_for_a_half_floats_steps_is_no_fault(precision: str, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = save_parent(tmp_path / "hf", tied=False)
+    held = load_file(folder / "model.safetensors")
+    row = held["model.layers.0.mlp.gate_proj.weight"][3]
+    row *= 4e-5 / np.sqrt(np.mean(row**2))
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    small = checkpoint.read(folder)
+    (tmp_path / "out").mkdir()
+    gguf.make(small, CARD, precision, tmp_path / "out")
+    assert all(row.error <= row.allowed for row in weights.distances(tmp_path / "out", small))
+
+
 def test_one_wrong_row_is_far(parent: checkpoint.Parent, tmp_path: Path) -> None:
     import gguf as format
 
@@ -79,7 +94,7 @@ def test_one_wrong_row_is_far(parent: checkpoint.Parent, tmp_path: Path) -> None
     tensor.data[7] = 0
     reader.data.flush()
     far = {row.name: row.error for row in weights.distances(tmp_path, parent) if not row.error <= row.allowed}
-    assert far == {"model.layers.1.mlp.up_proj.weight": pytest.approx(1.0)}
+    assert far == {"model.layers.1.mlp.up_proj.weight": pytest.approx(1.0, rel=1e-3)}
 
 
 def test_a_matrix_under_an_unknown_name_is_infinitely_far(
