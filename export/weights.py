@@ -19,7 +19,7 @@ ROWS = 8192  # read at once
 ALLOWED = {32: 1e-6, 16: 2e-3, 8: 0.015, 6: 0.056, 5: 0.112, 4: 0.225, 3: 0.449}
 # A block's scale is a half float, in steps of 2^-24 where it is small, times whole numbers up to these (K-quants: of a
 # scale and of a weight). What half a step explains is no error: a row that decayed to 4e-5 has no finer scale.
-WHOLE = {8: 127, 6: 127 * 32, 5: 63 * 31, 4: 63 * 15, 3: 32 * 4}
+WHOLE = {8: 127, 6: 127 * 32, 5: 63 * 31, 4: 32 * 127, 3: 32 * 4}  # of 4 bits IQ4_XS has the largest
 GGUF_NAMES = {
     **{"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v"},
     **{"self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up"},

@@ -70,7 +70,7 @@ def test_blocks_are_unpacked_as_onnxruntime_unpacks_them(bits: int, zeros: bool)
     np.testing.assert_allclose(ours, by_runtime, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["Q8_0", "Q4_K_M"])
+@pytest.mark.parametrize("precision", ["Q8_0", "Q4_K_M", "IQ4_XS"])
 def test_a_row_too_small_for_a_half_floats_steps_is_no_fault(precision: str, tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
