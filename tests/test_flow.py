@@ -36,7 +36,7 @@ DATA = {  # stage → flags, in order; "@x" is the out of stage x
         "prompts": PROMPTS,
         "benchmarks": SETS,
     },
-    "tokenizer": {"documents": "@mix"},
+    "tokenizer": {"documents": "@mix", "chats": "@synthesize"},
     "tokenize": {"documents": "@mix", "tokenizer": "@tokenizer"},
 }
 TRAINING = {
