@@ -17,9 +17,9 @@ ROWS = 8192  # read at once
 # Largest error of a row, as a share of its size. n bits round a block of 32 by at most sqrt(32/12) / 2^(n-1) of it,
 # when all of it is one outlier; a tenth more for scales that are rounded too. Floats round each weight by its last bit.
 ALLOWED = {32: 1e-6, 16: 2e-3, 8: 0.015, 6: 0.056, 5: 0.112, 4: 0.225, 3: 0.449}
-# A block's scale is a half float, in steps of 2^-24 where it is small, times whole numbers up to these (K-quants: of a
-# scale and of a weight). What half a step explains is no error: a row that decayed to 4e-5 has no finer scale.
-WHOLE = {8: 127, 6: 127 * 32, 5: 63 * 31, 4: 32 * 127, 3: 32 * 4}  # of 4 bits IQ4_XS has the largest
+# A block's scale in GGUF is a half float, in steps of 2^-24 where it is small, times whole numbers up to these (two in
+# K-quants). What half a step explains is no error: a row that decayed to 4e-5 has no finer scale.
+WHOLE = {"Q8_0": 127, "Q6_K": 127 * 32, "Q5_K": 63 * 31, "Q4_K": 63 * 15, "IQ4_XS": 32 * 127, "Q3_K": 32 * 4, "Q4_0": 8}
 GGUF_NAMES = {
     **{"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v"},
     **{"self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up"},
@@ -31,10 +31,12 @@ QKV = ("q_proj", "k_proj", "v_proj")
 
 
 class Stored(NamedTuple):
-    """A matrix of an artifact (a norm is one row): its bits, its rows [n, columns] as float32 in the parent's order."""
+    """A matrix of an artifact (a norm is one row): its bits, its rows [n, columns] as float32 in the parent's order,
+    and what a weight may be off because its scale cannot be written more finely."""
 
     bits: int
     rows: Callable[[slice], "np.ndarray"]
+    step: float = 0.0
 
 
 class Distance(NamedTuple):
@@ -62,10 +64,9 @@ def distances(bundle: Path, parent: Parent) -> Iterator[Distance]:
             yield Distance(name, float("inf"), 0)
             continue
         least, worst = 1e-3 * float(_size(weight[:ROWS]).mean()), 0.0
-        explained = 2.0**-25 * WHOLE.get(held[name].bits, 0)
         for start in range(0, len(weight), ROWS):
             block = weight[start : start + ROWS]
-            away = _size(held[name].rows(slice(start, start + len(block))) - block) - explained
+            away = _size(held[name].rows(slice(start, start + len(block))) - block) - held[name].step
             worst = float(np.maximum(worst, (away / np.maximum(_size(block), least)).max()))  # NaN stays NaN
         yield Distance(name, worst, ALLOWED[held[name].bits])
 
@@ -85,7 +86,8 @@ def _of_gguf(bundle: Path, parent: Parent) -> dict[str, Stored]:
         tensor = tensors.get(GGUF_NAMES.get(name) or f"blk.{layer}.{GGUF_NAMES.get(part, '')}.weight")
         if tensor is not None:
             bits = int("".join(filter(str.isdigit, tensor.tensor_type.name.split("_")[0])))
-            held[name] = Stored(bits, _gguf_rows(tensor, parent.head_dim if part.endswith(QKV[:2]) else 0))
+            rows = _gguf_rows(tensor, parent.head_dim if part.endswith(QKV[:2]) else 0)
+            held[name] = Stored(bits, rows, 2.0**-25 * WHOLE.get(tensor.tensor_type.name, 0))
     return held
 
 

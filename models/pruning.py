@@ -90,7 +90,7 @@ def cut(teacher: "LlamaForCausalLM", kept: Kept) -> "LlamaForCausalLM":
     width = {"hidden": len(kept.hidden), "ffn": len(kept.ffn[0]), "heads": len(kept.heads[0])}
     smaller = replace(shape, layers=len(kept.layers), tied=True, **width)
     student = build(smaller, seed=0, device="meta" if teacher.device.type == "meta" else "cpu")
-    weights = teacher.state_dict()
+    weights = tied(teacher.state_dict())
     student.load_state_dict({name: _part(name, weights, kept, shape.head_dim) for name in student.state_dict()})
     return student
 
@@ -119,9 +119,9 @@ def _part(name: str, given: dict[str, Any], kept: Kept, head_dim: int) -> "torch
     words = name.split(".")
     part = words[-2]
     if part in ("embed_tokens", "lm_head"):
-        return _tied(given)[0][:, kept.hidden]
+        return given[name][:, kept.hidden]
     if part == "norm":
-        return (given[name] / _tied(given)[1])[kept.hidden]
+        return given[name][kept.hidden]
     n = int(words[2])
     weight, ffn = given[".".join([*words[:2], str(kept.layers[n]), *words[3:]])], kept.ffn[n]
     wide = (kept.heads[n][:, None] * head_dim + torch.arange(head_dim)).flatten()
@@ -134,8 +134,12 @@ def _part(name: str, given: dict[str, Any], kept: Kept, head_dim: int) -> "torch
     return weight[kept.hidden][:, columns[part]] if part in columns else weight[kept.hidden]  # norms
 
 
-def _tied(given: dict[str, Any]) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Mean [V, D] of the embeddings and of the head brought to their size, and by how much that enlarged the head."""
+def tied(given: dict[str, Any]) -> dict[str, Any]:
+    """The weights with one matrix as embeddings and head: their mean, the head brought to the embeddings' size first.
+
+    The last norm divides by what that enlarged the head.
+    """
     embedding, head = given["model.embed_tokens.weight"], given["lm_head.weight"]
     larger = embedding.norm() / head.norm()
-    return (embedding + larger * head) / 2, larger
+    both = dict.fromkeys(("model.embed_tokens.weight", "lm_head.weight"), (embedding + larger * head) / 2)
+    return given | both | {"model.norm.weight": given["model.norm.weight"] / larger}
