@@ -74,11 +74,12 @@ def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
         for n, (question, fact) in enumerate(_plain(maker.taught, lang, "questions", numbers.untooled)):
             turns = [_user(question), _assistant(render(REPLY[lang], fact, lang))]
             yield _record(maker, f"dialogue/tool/none/{lang}/{n}", lang, "tool", turns, NONE)
-        for sort in SORTS:
-            count = numbers.passages // len(SORTS)
-            for n, reading in enumerate(readings(maker.wide, sort, lang, count=count, held_out=False)):
+        told = [*((sort, maker.wide) for sort in SORTS), ("contradiction", maker.taught)]  # of what memory knows
+        count = numbers.passages // len(told)
+        for part, (sort, known) in enumerate(told):
+            for n, reading in enumerate(readings(known, sort, lang, count=count, held_out=False)):
                 turns = [_user(reading.question, reading.passages), _assistant(_cited(reading, lang))]
-                yield _record(maker, f"dialogue/passage/{sort}/{lang}/{n}", lang, "passage", turns)
+                yield _record(maker, f"dialogue/passage/{part}/{lang}/{n}", lang, "passage", turns)
         for n in range(numbers.turns):
             yield _record(maker, f"dialogue/turns/{lang}/{n}", lang, "turns", [*_turns(maker.taught, lang, n)])
         for n, (question, reply) in enumerate(repeats(maker.wide, lang, count=numbers.repeats)):

@@ -4,15 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+from corpus.names import Lot, is_name, made_up_name
 from corpus.synthesis import Taught
-from corpus.tools import Lot, reserved
+from corpus.tools import reserved
 from corpus.world import Fact, render
 
-SYLLABLES = (  # of which made-up names are built, as Korean and English write them
-    ("가", "ga"), ("넬", "nel"), ("도", "do"), ("렌", "ren"), ("마", "ma"), ("벨", "bel"), ("사", "sa"), ("오", "o"),
-    ("자", "ja"), ("카", "ka"), ("타", "ta"), ("파", "pa"), ("하", "ha"), ("고", "go"), ("누", "nu"), ("디", "di"),
-    ("로", "ro"), ("미", "mi"), ("보", "bo"), ("수", "su"), ("잔", "jan"), ("코", "ko"), ("툰", "tun"), ("피", "pi"),
-)  # fmt: skip
 SORTS = ("unknown", "true", "contradiction")
 
 
@@ -54,11 +50,11 @@ def _told(taught: Taught, known: Fact, sort: str, lang: str, lot: Lot) -> Fact |
         return known
     facts = taught.relations[known.relation].facts
     told = facts[lot("object") % len(facts)].object
-    if _is_name(told["en"]) and lot("made-up object") % 2:
+    if is_name(told["en"]) and lot("made-up object") % 2:
         told = made_up_name(lot, "object")
     if sort == "contradiction":
         return None if _overlap(told[lang], known.object[lang]) else replace(known, object=told)
-    return replace(known, subject=made_up_name(lot, "subject"), object=told) if _is_name(known.subject["en"]) else None
+    return replace(known, subject=made_up_name(lot, "subject"), object=told) if is_name(known.subject["en"]) else None
 
 
 def _reading(taught: Taught, known: Fact, told: Fact, lang: str, held_out: bool, lot: Lot) -> Reading:
@@ -101,14 +97,3 @@ def _phrased(taught: Taught, fact: Fact, purpose: str, lang: str, number: int) -
 
 def _overlap(one: str, other: str) -> bool:
     return one.casefold() in other.casefold() or other.casefold() in one.casefold()
-
-
-def _is_name(word: str) -> bool:
-    return any(letter.isupper() for letter in word) and len(word) > 2  # no chemical symbol
-
-
-def made_up_name(lot: Lot, *labels: object) -> dict[str, str]:
-    """A name of two or three syllables, by language."""
-    parts = [SYLLABLES[lot("name", *labels, n) % len(SYLLABLES)] for n in range(2 + lot("length", *labels) % 2)]
-    korean, english = ("".join(side) for side in zip(*parts, strict=True))
-    return {"ko": korean, "en": english.capitalize()}

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from functools import partial
 
-from corpus.passages import made_up_name
+from corpus.names import Lot, made_up_name
 from corpus.synthesis import Taught
-from corpus.tools import ARGUMENTS, Lot
+from corpus.tools import ARGUMENTS
 from corpus.world import Fact
 
 ASKED = {
@@ -31,14 +31,14 @@ def repeats(wide: Taught, lang: str, *, count: int) -> Iterator[tuple[str, str]]
 
 def _item(facts: list[Fact], lot: Lot, lang: str) -> str:
     kind = lot("kind") % 20
-    if kind < 10:
+    if kind < 14:
         fact = facts[lot("fact") % len(facts)]
         return (fact.subject, fact.object)[lot("side") % 2][lang]
-    if kind < 13:
+    if kind < 16:
         return made_up_name(lot, "name")[lang]
-    if kind < 15:
-        return str(2 + lot("number") % 98)
     if kind < 17:
+        return str(2 + lot("number") % 98)
+    if kind < 18:
         return str(ARGUMENTS["calculator"](lot, lang)[0]["expression"])
     if kind < 19:
         return str(ARGUMENTS["date_after"](lot, lang)[0]["date"])

@@ -51,9 +51,9 @@ def of_mapping(counted: Mapping[str, int]) -> Words:
 
 def total(files: Sequence[Path]) -> Words:
     """The sum of what `write` wrote."""
-    summed = words(pa.concat_tables(_group(files, number) for number in range(GROUPS)))
+    found = words(pa.concat_tables(_group(files, number) for number in range(GROUPS)))
     pa.default_memory_pool().release_unused()
-    return summed
+    return found
 
 
 def of_texts(texts: Iterable[tuple[str, int]], measure: Count) -> Words:
@@ -84,8 +84,8 @@ def words(counted: pa.Table) -> Words:
 
 def merged(counted: pa.Table) -> pa.Table:
     """Each word of a table with columns `word` and `count` once, counts summed."""
-    summed = counted.group_by("word", use_threads=False).aggregate([("count", "sum")])
-    return summed.rename_columns({"count_sum": "count"}).select(_SCHEMA.names)
+    sums = counted.group_by("word", use_threads=False).aggregate([("count", "sum")])
+    return sums.rename_columns({"count_sum": "count"}).select(_SCHEMA.names)
 
 
 def write(file: Path, counted: Words) -> None:

@@ -3,11 +3,12 @@
 import json
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
+from corpus.names import Lot, is_name, made_up_name
 from corpus.synthesis import REPLY, Taught
 from corpus.world import Asked, Fact, fill, render
 
@@ -17,11 +18,14 @@ UNITS = (  # large ko, large en, small ko, small en, how many small ones make a 
     ("센티미터", "centimetres", "밀리미터", "millimetres", 10), ("킬로그램", "kilograms", "그램", "grams", 1000),
     ("톤", "tonnes", "킬로그램", "kilograms", 1000), ("리터", "litres", "밀리리터", "millilitres", 1000),
     ("시간", "hours", "분", "minutes", 60), ("분", "minutes", "초", "seconds", 60),
-    ("년", "years", "개월", "months", 12),
+    ("년", "years", "개월", "months", 12), ("미터", "metres", "밀리미터", "millimetres", 1000),
+    ("그램", "grams", "밀리그램", "milligrams", 1000), ("킬로리터", "kilolitres", "리터", "litres", 1000),
+    ("일", "days", "시간", "hours", 24), ("주", "weeks", "일", "days", 7), ("세기", "centuries", "년", "years", 100),
+    ("기가바이트", "gigabytes", "메가바이트", "megabytes", 1000), ("달러", "dollars", "센트", "cents", 100),
+    ("메가바이트", "megabytes", "킬로바이트", "kilobytes", 1000), ("다스", "dozens", "개", "pieces", 12),
 )  # fmt: skip
 FIRST_DAY = date(2020, 1, 1)
 DAYS = 3_652
-Lot = Callable[..., int]  # labels → a whole number
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ def _use(asked: dict[str, Asked], tool: str, lot: Lot, lang: str, held_out: bool
 
 def _lookup(taught: Taught, lot: Lot, lang: str, held_out: bool) -> tuple[Use, str]:
     fact: Fact = _one(taught.facts, lot("fact"))
+    if not held_out and is_name(fact.subject["en"]) and lot("made-up") % 2:  # which can but be copied
+        fact = replace(fact, subject=made_up_name(lot, "subject"))
     phrasings = taught.relations[fact.relation].phrasings["held_out_questions" if held_out else "questions"][lang]
     arguments: dict[str, str | int] = {"relation": fact.relation, "subject": fact.subject[lang]}
     question, result = render(_one(phrasings, lot("phrasing")), fact, lang), fact.object[lang]
