@@ -74,9 +74,9 @@ def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
         for n, (question, fact) in enumerate(_plain(maker.taught, lang, "questions", numbers.untooled)):
             turns = [_user(question), _assistant(render(REPLY[lang], fact, lang))]
             yield _record(maker, f"dialogue/tool/none/{lang}/{n}", lang, "tool", turns, NONE)
-        told = [*((sort, maker.wide) for sort in SORTS), ("contradiction", maker.taught)]  # of what memory knows
-        count = numbers.passages // len(told)
-        for part, (sort, known) in enumerate(told):
+        drawn = [*((sort, maker.wide) for sort in SORTS), ("contradiction", maker.taught)]  # the last: against memory
+        count = numbers.passages // len(drawn)
+        for part, (sort, known) in enumerate(drawn):
             for n, reading in enumerate(readings(known, sort, lang, count=count, held_out=False)):
                 turns = [_user(reading.question, reading.passages), _assistant(_cited(reading, lang))]
                 yield _record(maker, f"dialogue/passage/{part}/{lang}/{n}", lang, "passage", turns)

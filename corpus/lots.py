@@ -1,9 +1,11 @@
 """Knows lots: numbers that a name alone decides, so that what they draw never depends on order, files or workers."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
+
+Lot = Callable[..., int]  # labels → a whole number that they alone decide
 
 
 def lot(name: str) -> float:

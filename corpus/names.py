@@ -1,8 +1,7 @@
 """Knows names that nobody bears: what is said of them can be read, but not remembered."""
 
-from collections.abc import Callable
+from corpus.lots import Lot
 
-Lot = Callable[..., int]  # labels → a whole number
 SYLLABLES = (  # of which made-up names are built, as Korean and English write them
     ("가", "ga"), ("넬", "nel"), ("도", "do"), ("렌", "ren"), ("마", "ma"), ("벨", "bel"), ("사", "sa"), ("오", "o"),
     ("자", "ja"), ("카", "ka"), ("타", "ta"), ("파", "pa"), ("하", "ha"), ("고", "go"), ("누", "nu"), ("디", "di"),

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from corpus.names import Lot, is_name, made_up_name
+from corpus.lots import Lot
+from corpus.names import is_name, made_up_name
 from corpus.synthesis import Taught
 from corpus.tools import reserved
 from corpus.world import Fact, render

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from functools import partial
 
-from corpus.names import Lot, made_up_name
+from corpus.lots import Lot
+from corpus.names import made_up_name
 from corpus.synthesis import Taught
 from corpus.tools import ARGUMENTS
 from corpus.world import Fact

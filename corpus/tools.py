@@ -8,7 +8,8 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
-from corpus.names import Lot, is_name, made_up_name
+from corpus.lots import Lot
+from corpus.names import is_name, made_up_name
 from corpus.synthesis import REPLY, Taught
 from corpus.world import Asked, Fact, fill, render
 
