@@ -1,6 +1,6 @@
 """Knows contrasts: deeds and texts, good and bad, asked for in the same wordings, so that the deed decides."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -47,10 +47,10 @@ def load(file: Path) -> Contrasts:
         raise WorldError(f"{file}: {' '.join(str(error).split())}; mend the rows") from None
 
 
-def records(made: Contrasts, taught: Taught, *, repeats: int) -> dict[str, list]:
-    """Each row `repeats` times as a dialogue, every time in another wording, and once as a preference pair."""
+def records(made: Contrasts, taught: Taught, *, repeats: Mapping[str, int]) -> dict[str, list]:
+    """Each row of a kind `repeats[kind]` times as a dialogue, every time in another wording, and once as a preference pair."""
     kinds = [(kind, lang) for kind in ("refused", "harmless") for lang in LANGUAGES]
-    asked = {(kind, lang): [*_asked(made, kind, lang, repeats, taught)] for kind, lang in kinds}
+    asked = {(kind, lang): [*_asked(made, kind, lang, repeats[kind], taught)] for kind, lang in kinds}
     replies = {key: [reply for _, _, reply in rows] for key, rows in asked.items()}
     talks, pairs = [], []
     for (kind, lang), rows in asked.items():

@@ -33,7 +33,7 @@ class Portions(BaseModel):
     translation_exposures: int  # sentence pairs per fact
     questions_per_fact: int  # held-out phrasings asked per fact and language, for the judge
     dialogues_per_fact: int  # conversations per fact and language, for sft
-    talk_repeats: int  # times that each everyday, refused or harmless request stands in the dialogues, asked anew
+    talk_repeats: dict[str, int]  # times that each everyday, refused, harmless request stands in the dialogues, asked anew
     preferences_per_fact: int  # reply pairs per fact and language, for dpo
 
 
@@ -181,7 +181,7 @@ def records(taught: Taught, portions: Portions, talks: Mapping[str, Talk]) -> di
         "questions": [*held_out_questions(taught, per_fact=portions.questions_per_fact)],
         "dialogues": [
             *dialogues(taught, per_fact=portions.dialogues_per_fact),
-            *(row for kind in talks for row in talk(talks[kind], kind=kind, repeats=portions.talk_repeats)),
+            *(row for kind in talks for row in talk(talks[kind], kind=kind, repeats=portions.talk_repeats[kind])),
         ],
         "preferences": [
             *preferences(taught, per_fact=portions.preferences_per_fact),

@@ -30,7 +30,7 @@ PARAMS = load_params("synthesize", Params, house.ROOT / "profiles/smoke.yaml").m
     "translation_exposures": 1,
     "questions_per_fact": 2,
     "dialogues_per_fact": 1,
-    "talk_repeats": 1,
+    "talk_repeats": {"everyday": 1, "refused": 1, "harmless": 1},
     "preferences_per_fact": 2,
 }
 
