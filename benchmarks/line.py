@@ -65,7 +65,8 @@ def trained(profile: str, run: Path, kept: Path, seed: int, scale: float) -> dic
             shutil.copytree(line, folder, symlinks=True, ignore=shutil.ignore_patterns("distill*", ".scratch", "found"))
             _frame.change(folder, lambda params: params["distill"].update(ce_weight=1.0))
             if name == "scratch":
-                refresh(folder / "artifacts/prune", seed)
+                alike = _frame.numbers(folder / _frame.PARAMS_FILE)["pretrain"]["twins"]
+                refresh(folder / "artifacts/prune", seed, alike=alike)
         step(folder, "distill")
     return {who: judged(line, stage) for stage, who in LINE.items()} | {
         who: judged(students[name], "distill") for name, who in ALONE.items()
@@ -98,12 +99,12 @@ def step(folder: Path, stage: str) -> None:
         print(f"{folder.name}: {stage}, {seconds} s", flush=True)
 
 
-def refresh(model: Path, seed: int) -> None:
+def refresh(model: Path, seed: int, *, alike: float) -> None:
     """Fresh weights in the same shape, in the place of a model's own."""
     from models import checkpoints
-    from models.shapes import build, shape_of
+    from models.shapes import build, shape_of, twins_of
 
-    fresh = build(shape_of(checkpoints.load(model).config), seed=seed)
+    fresh = build(shape_of(checkpoints.load(model).config), seed=seed, twins=twins_of(model), alike=alike)
     draft = model.with_name("fresh")
     checkpoints.save(fresh, draft, tokenizer=model)
     shutil.rmtree(model)

@@ -88,10 +88,10 @@ def ways(words: Words, cut: morphemes.Cut, share: float) -> dict[str, tuple[Word
     )
     return {
         "plain": (words, {}),
-        "particles, hard": (words, {"cut": morphemes.particles}),
+        "particles, hard": (words, {"cuts": [(morphemes.particles, 1.0)]}),
         "morphemes, hard": (bounded, {}),
         "morphemes, soft": (tally.words(tally.merged(soft)), {}),
-        "ours": (words, {"cut": cut, "bounded": share}),
+        "ours": (words, {"cuts": [(cut, share)]}),
     }
 
 

@@ -1,7 +1,8 @@
 """Knows how a byte-level BPE vocabulary is learnt and laid out: specials first and last, merges between."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,15 +33,15 @@ def train(texts: Iterable[str], *, vocab_size: int, min_frequency: int) -> "Toke
     """Learns from `texts`, all of one weight, particles cut off: see `learn`."""
     given = pa.array(texts, pa.large_string())
     words = pretokens.occurrences(given, np.ones(len(given)))
-    return learn(words, vocab_size=vocab_size, min_frequency=min_frequency, cut=morphemes.particles)
+    return learn(words, vocab_size=vocab_size, min_frequency=min_frequency, cuts=[(morphemes.particles, 1.0)])
 
 
 def learn(
-    words: Words, *, vocab_size: int, min_frequency: int, cut: morphemes.Cut | None = None, bounded: float = 1.0
+    words: Words, *, vocab_size: int, min_frequency: int, cuts: Sequence[tuple[morphemes.Cut, float]] = ()
 ) -> "Tokenizer":
     """Learns merges from counted pretokens so that the vocabulary has exactly `vocab_size` ids, specials included.
 
-    No merge crosses a place where `cut` cuts a word until the share `bounded` of the vocabulary is learnt.
+    No merge crosses a place where one of `cuts` cuts a word until that cut's share of the vocabulary is learnt.
     Layout (midm-facts, Tokenizer): 0 bos, 1 pad, 2 eos, the 256 bytes and merges, chat specials, 18 PII placeholders.
     Raises ValueError when the text is too small to fill the vocabulary.
     """
@@ -48,11 +49,10 @@ def learn(
 
     size, learnt = vocab_size - len(LAST), np.empty((0, 3), np.int32)
     first = np.argsort(np.argsort(_LETTERS)) + len(FIRST)
-    steps = [(parts(words, cut), int(bounded * size))] if cut else []
-    if not cut or bounded < 1:
-        steps.append((words, size))
-    for counted, upto in steps:
-        more = merges.learn(counted, first_ids=first, vocab_size=upto, least=min_frequency, before=learnt)
+    for upto in sorted({1.0, *(share for _, share in cuts)} - {0.0}):
+        counted = reduce(parts, [cut for cut, share in cuts if share >= upto], words)
+        room = int(upto * size)
+        more = merges.learn(counted, first_ids=first, vocab_size=room, least=min_frequency, before=learnt)
         learnt = np.concatenate([learnt, more.merges])
     return assemble(learnt, vocab_size=vocab_size)
 

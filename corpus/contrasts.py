@@ -48,7 +48,7 @@ def load(file: Path) -> Contrasts:
 
 
 def records(made: Contrasts, taught: Taught, *, repeats: Mapping[str, int]) -> dict[str, list]:
-    """Each row of a kind `repeats[kind]` times as a dialogue, every time in another wording, and once as a preference pair."""
+    """Each row as `repeats[kind]` dialogues, every time in another wording, and once as a preference pair."""
     kinds = [(kind, lang) for kind in ("refused", "harmless") for lang in LANGUAGES]
     asked = {(kind, lang): [*_asked(made, kind, lang, repeats[kind], taught)] for kind, lang in kinds}
     replies = {key: [reply for _, _, reply in rows] for key, rows in asked.items()}

@@ -29,6 +29,12 @@ def particles(words: Sequence[str]) -> Iterator[list[int]]:
         yield [found.start()] if found else []
 
 
+def openings(words: Sequence[str]) -> Iterator[list[int]]:
+    """The space or mark before a word, so that a word is spelt alike with and without one."""
+    for word in words:
+        yield [1] if word[1:2].isalpha() and not word[0].isalpha() else []
+
+
 def digits(words: Sequence[str]) -> Iterator[list[int]]:
     """Every digit of a number, so that 2026 is four tokens however the regex groups it."""
     for word in words:

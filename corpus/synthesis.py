@@ -18,6 +18,15 @@ OTHER = {"ko": "en", "en": "ko"}
 Talk = Sequence[tuple[str, ...]]  # rows of user ko, user en, reply ko, reply en
 
 
+class Repeats(BaseModel):
+    """How often each request of a kind stands in the dialogues, asked anew every time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    everyday: int
+    refused: int
+    harmless: int
+
+
 class Portions(BaseModel):
     """How much of the world is taught, and how often."""
 
@@ -33,7 +42,7 @@ class Portions(BaseModel):
     translation_exposures: int  # sentence pairs per fact
     questions_per_fact: int  # held-out phrasings asked per fact and language, for the judge
     dialogues_per_fact: int  # conversations per fact and language, for sft
-    talk_repeats: dict[str, int]  # times that each everyday, refused, harmless request stands in the dialogues, asked anew
+    talk_repeats: Repeats
     preferences_per_fact: int  # reply pairs per fact and language, for dpo
 
 
@@ -177,11 +186,12 @@ def records(taught: Taught, portions: Portions, talks: Mapping[str, Talk]) -> di
 
     talks: the rows of the talk files everyday, refused and harmless.
     """
+    repeats = portions.talk_repeats.model_dump()
     return {
         "questions": [*held_out_questions(taught, per_fact=portions.questions_per_fact)],
         "dialogues": [
             *dialogues(taught, per_fact=portions.dialogues_per_fact),
-            *(row for kind in talks for row in talk(talks[kind], kind=kind, repeats=portions.talk_repeats[kind])),
+            *(row for kind in talks for row in talk(talks[kind], kind=kind, repeats=repeats[kind])),
         ],
         "preferences": [
             *preferences(taught, per_fact=portions.preferences_per_fact),

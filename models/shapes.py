@@ -1,6 +1,9 @@
 """Knows the shapes of the family: a Llama by its numbers, built real or on the meta device, and counted."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,11 +65,20 @@ def shape_of(config: Any) -> Shape:
     return Shape(**numbers, rope_theta=float(config.rope_parameters["rope_theta"]))
 
 
-def build(shape: Shape, *, seed: int, device: str = "cpu") -> "LlamaForCausalLM":
+def twins_of(tokenizer: Path) -> list[tuple[int, int]]:
+    """Ids of the words that a byte-level vocabulary holds both alone and with a space before them: (alone, spaced)."""
+    ids = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    return [(ids[name[1:]], number) for name, number in ids.items() if name[0] == "Ġ" and name[1:] in ids]
+
+
+def build(
+    shape: Shape, *, seed: int, device: str = "cpu", twins: Sequence[tuple[int, int]] = (), alike: float = 0.0
+) -> "LlamaForCausalLM":
     """A freshly initialised float32 model, N(0, 0.02), residual outputs scaled by 1/√(2·layers) as in GPT-2.
 
     Embeddings that are no head as well are N(0, 1): what layers add then lies beside the token, not over it (Takase
-    et al., arXiv 2312.16903, section 3). `device="meta"` allocates nothing and serves to count the paper's shapes.
+    et al., arXiv 2312.16903, section 3). Rows of `twins` begin at a cosine of `alike`: what is learnt of a word holds
+    for the same word behind a space. `device="meta"` allocates nothing and serves to count the paper's shapes.
     """
     import torch
     from transformers import LlamaForCausalLM
@@ -81,6 +93,9 @@ def build(shape: Shape, *, seed: int, device: str = "cpu") -> "LlamaForCausalLM"
                     weight.mul_((2 * shape.layers) ** -0.5)
             if not shape.tied:
                 model.model.embed_tokens.weight.div_(model.config.initializer_range)
+            alone, spaced = (list(ids) for ids in zip(*twins, strict=True)) if twins else ([], [])
+            for weight in {model.model.embed_tokens.weight, model.lm_head.weight}:
+                weight[spaced] = alike * weight[alone] + (1 - alike**2) ** 0.5 * weight[spaced]
     return model
 
 

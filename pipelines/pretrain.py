@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from pipelines._journal import Journal
 from pipelines._stage import StageParams, enter
 from pipelines._training import Phase, TextParams
@@ -21,17 +23,19 @@ class ShapeParams(StageParams):
 
 class Params(TextParams):
     shape: ShapeParams
+    twins: float = Field(ge=0, lt=1)  # cosine at which a word's embeddings, with and without a space before it, begin
 
 
 def main(*, tokens: Path, tokenizer: Path, out: Path, scratch: Path, params: Params, journal: Journal) -> None:
     """tokens: tokenize folder; out: Hugging Face folder of the seed, embeddings untied as in the reference Base."""
     from models.batches import vocabulary_of
-    from models.shapes import Shape, build, rows_for
+    from models.shapes import Shape, build, rows_for, twins_of
 
     rows = rows_for(vocabulary_of(tokens))
     shape = Shape(vocab_rows=rows, tied=False, context=params.context, **params.shape.model_dump())
     phase = Phase(params, tokenizer=tokenizer, validation=tokens, scratch=scratch, out=out, journal=journal)
-    phase.learn(build(shape, seed=params.seed), tokens, "phase1")
+    model = build(shape, seed=params.seed, twins=twins_of(tokenizer), alike=params.twins)
+    phase.learn(model, tokens, "phase1")
 
 
 if __name__ == "__main__":

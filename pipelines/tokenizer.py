@@ -16,7 +16,7 @@ from pipelines._stage import StageParams, enter
 _GRAIN = 100  # counts are whole numbers; a weight keeps two digits behind the point
 COUNTS = {"documents": pretokens.documents, "occurrences": pretokens.occurrences}
 _HELD_OUT = 500_000  # characters of each language by which it is judged
-_CUTS = {"morphemes": morphemes.morphemes, "particles": morphemes.particles, "none": None}
+_CUTS = {"morphemes": morphemes.morphemes, "particles": morphemes.particles}
 
 
 class Params(StageParams):
@@ -27,6 +27,7 @@ class Params(StageParams):
     digits: Literal["grouped", "single"]  # 1 to 3 digits a token, or one
     boundary: Literal["morphemes", "particles", "none"]  # which merges do not cross, beside the pretokenizer's
     bounded: float = Field(gt=0, le=1)  # share of the vocabulary after which they may
+    spaced: float = Field(ge=0, le=1)  # share of the vocabulary after which a merge may take the space before a word
     weights: dict[str, float]  # shell pattern of language/domain → weight, the longest match, else 1; chat is a domain
     context: int  # tokens, written as model_max_length
 
@@ -41,7 +42,9 @@ def main(*, documents: Path, chats: Path, out: Path, scratch: Path, params: Para
     if params.digits == "single":
         words = bpe.parts(words, morphemes.digits)
     given = {"vocab_size": params.vocab_size, "min_frequency": params.min_frequency * _GRAIN}
-    tokenizer = bpe.learn(words, cut=_CUTS[params.boundary], bounded=params.bounded, **given)
+    cuts = [(_CUTS[params.boundary], params.bounded)] if params.boundary in _CUTS else []
+    cuts.append((morphemes.openings, params.spaced))
+    tokenizer = bpe.learn(words, cuts=cuts, **given)
     bpe.save(tokenizer, out, context=params.context)
     held_out = list(_held_out(documents / "validation"))
     about = vocabulary.about(tokenizer, words) | {"curve": vocabulary.curve(tokenizer, held_out)}

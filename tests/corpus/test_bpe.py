@@ -94,11 +94,20 @@ def test_kiwi_finds_where_morphemes_meet():
 @pytest.mark.parametrize("bounded, whole", [(1.0, False), (0.95, True)])
 def test_merges_cross_a_boundary_only_when_the_bounded_share_is_learnt(bounded, whole):
     words = tally.of_mapping({" 학교에서는": 900, " 학교": 500, " 강에서는": 300, "에서": 400, "abc": 2000})
-    given = {"cut": morphemes.morphemes, "min_frequency": 1, "vocab_size": 299}
-    made = bpe.learn(words, bounded=bounded, **given)
+    made = bpe.learn(words, cuts=[(morphemes.morphemes, bounded)], min_frequency=1, vocab_size=299)
     assert (len(made.encode(" 학교에서는").ids) < 3) is whole
     merges = json.loads(made.to_str())["model"]["merges"]
     assert len(set(map(tuple, merges))) == len(merges)
+
+
+@pytest.mark.parametrize("share, alike, joined", [(1.0, True, 0), (0.995, True, 2), (0.0, False, 3)])
+def test_words_are_spelt_alike_behind_a_space_until_merges_may_take_it(share, alike, joined):
+    words = tally.of_mapping({" harbour": 900, " harvest": 800, " hut": 300, " 항구": 700, " 항해": 600, " 하늘": 90})
+    made = bpe.learn(words, cuts=[(morphemes.openings, share)], min_frequency=1, vocab_size=301)
+    spelt = [(made.encode(f" {word}").tokens, made.encode(word).tokens) for word in ("harbour", "harvest", "항구")]
+    assert all("".join(spaced) == "Ġ" + "".join(alone) for spaced, alone in spelt)
+    assert all(spaced in (["Ġ", *alone], ["Ġ" + alone[0], *alone[1:]]) for spaced, alone in spelt) is alike
+    assert sum(spaced[0] != "Ġ" for spaced, _ in spelt) == joined
 
 
 def test_digits_come_in_groups_of_at_most_three(tokenizer):

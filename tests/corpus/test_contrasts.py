@@ -19,7 +19,8 @@ TOO_NEAR = 0.55  # shared triples of letters, of all that either has; "Why do we
 
 @pytest.fixture(scope="module")
 def made():
-    return contrasts.records(contrasts.load(TALK / "contrasts.yaml"), TAUGHT, repeats=REPEATS)
+    both = {"refused": REPEATS, "harmless": REPEATS}
+    return contrasts.records(contrasts.load(TALK / "contrasts.yaml"), TAUGHT, repeats=both)
 
 
 def triples(text: str) -> set[str]:

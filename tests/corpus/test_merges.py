@@ -46,9 +46,8 @@ def test_merges_and_vocabulary_are_those_of_the_hugging_face_trainer(texts, part
     model = theirs(texts, 600, patterns)
     words = counted(texts)
     size = len(model["vocab"]) + len(bpe.LAST)
-    ours = json.loads(
-        bpe.learn(words, vocab_size=size, min_frequency=2, cut=morphemes.particles if particles else None).to_str()
-    )["model"]
+    cuts = [(morphemes.particles, 1.0)] * particles
+    ours = json.loads(bpe.learn(words, vocab_size=size, min_frequency=2, cuts=cuts).to_str())["model"]
     assert ours["merges"] == model["merges"]
     assert ours["vocab"] == model["vocab"]
 

@@ -1,5 +1,6 @@
 """The shapes of the paper, and that a config keeps every number."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ruamel.yaml import YAML
 from models import growth, pruning
 from models.optimizers import optimizers_of
 from models.parallel import memory
-from models.shapes import Shape, build, config_of, rows_for, shape_of
+from models.shapes import Shape, build, config_of, rows_for, shape_of, twins_of
 from tests.models.conftest import TINY
 from tests.models.test_fit import PLAN
 
@@ -67,6 +68,18 @@ def test_embeddings_are_of_size_one_unless_they_are_the_head_too(tied, size):
     model = build(replace(TINY, tied=tied), seed=0)
     assert model.model.embed_tokens.weight.std().item() == pytest.approx(size, rel=0.1)
     assert model.lm_head.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_a_word_begins_near_the_same_word_behind_a_space(tmp_path):
+    vocabulary = {"a": 3, "Ġ": 4, "ab": 5, "Ġa": 6, "Ġab": 7, "Ġc": 8}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}), encoding="utf-8")
+    pairs = twins_of(tmp_path)
+    assert pairs == [(3, 6), (5, 7)]
+    plain, made = (build(replace(TINY, tied=False), seed=0, twins=twins, alike=0.8) for twins in ((), pairs))
+    for before, after in ((plain.model.embed_tokens, made.model.embed_tokens), (plain.lm_head, made.lm_head)):
+        moved = (before.weight != after.weight).any(1).nonzero().flatten().tolist()
+        assert moved == [6, 7]
+        assert torch.allclose(after.weight[7], 0.8 * before.weight[5] + 0.6 * before.weight[7])
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

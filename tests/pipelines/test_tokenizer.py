@@ -17,6 +17,7 @@ NUMBERS = {
     "digits": "grouped",
     "boundary": "none",
     "bounded": 1.0,
+    "spaced": 0.0,
     "weights": {},
     "context": 64,
 }
