@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -47,26 +48,16 @@ def load(file: Path) -> Contrasts:
         raise WorldError(f"{file}: {' '.join(str(error).split())}; mend the rows") from None
 
 
-def records(made: Contrasts, taught: Taught, *, repeats: Mapping[str, int]) -> dict[str, list]:
-    """Each row as `repeats[kind]` dialogues, every time in another wording, and once as a preference pair."""
-    kinds = [(kind, lang) for kind in ("refused", "harmless") for lang in LANGUAGES]
-    asked = {(kind, lang): [*_asked(made, kind, lang, repeats[kind], taught)] for kind, lang in kinds}
-    replies = {key: [reply for _, _, reply in rows] for key, rows in asked.items()}
-    talks, pairs = [], []
-    for (kind, lang), rows in asked.items():
-        others = replies["harmless" if kind == "refused" else "refused", lang]
-        for n, (turn, user, reply) in enumerate(rows):
-            said, name = {"role": "user", "content": user}, f"contrast/{kind}/{lang}/{n}"
-            answer = {"role": "assistant", "content": reply}
-            talks.append({"id": f"dialogue/{name}", "lang": lang, "kind": kind, "messages": [said, answer]})
-            worse = others[n % len(others)]
-            pair = {"id": f"preference/{name}", "lang": lang, "prompt": [said], "chosen": reply, "rejected": worse}
-            pairs += [pair] * (turn == 0)
-    return {"dialogues": talks, "preferences": pairs}
+def dialogues(made: Contrasts, taught: Taught, *, repeats: Mapping[str, int]) -> Iterator[dict]:
+    """Each row as `repeats[kind]` dialogues, every time in another wording."""
+    for kind, lang in product(("refused", "harmless"), LANGUAGES):
+        for n, (user, reply) in enumerate(_asked(made, kind, lang, repeats[kind], taught)):
+            messages = [{"role": "user", "content": user}, {"role": "assistant", "content": reply}]
+            yield {"id": f"dialogue/contrast/{kind}/{lang}/{n}", "lang": lang, "kind": kind, "messages": messages}
 
 
-def _asked(made: Contrasts, kind: str, lang: str, repeats: int, taught: Taught) -> Iterator[tuple[int, str, str]]:
-    """(turn, request, reply) of every row of the kind, turn by turn."""
+def _asked(made: Contrasts, kind: str, lang: str, repeats: int, taught: Taught) -> Iterator[tuple[str, str]]:
+    """(request, reply) of every row of the kind, turn by turn."""
     frames: list[Frame] = getattr(made, kind)
     for turn, frame in ((turn, frame) for turn in range(repeats) for frame in frames):
         for row in frame.rows[lang]:
@@ -74,4 +65,4 @@ def _asked(made: Contrasts, kind: str, lang: str, repeats: int, taught: Taught) 
             person = {"who": made.who[lang][lot("who", turn) % len(made.who[lang])]}
             wordings = frame.requests[lang], frame.replies[lang]
             request, reply = (fill(texts[(lot("wording") + turn) % len(texts)], cells, lang) for texts in wordings)
-            yield turn, fill(request, person, lang), fill(reply, person, lang)
+            yield fill(request, person, lang), fill(reply, person, lang)

@@ -39,7 +39,7 @@ def main(
     records = synthesis.records(taught, params, load_talks(world / "talk"))
     records = synthesis.joined(records, conversations.records(known, taught, world / "talk", params.conversations))
     opposed = contrasts.load(world / "talk" / "contrasts.yaml")
-    records = synthesis.joined(records, contrasts.records(opposed, taught, repeats=params.talk_repeats.model_dump()))
+    records["dialogues"] += contrasts.dialogues(opposed, taught, repeats=params.talk_repeats.model_dump())
     held_out = [*records["questions"], *conversations.asked_in(records["trials"])]
     if leaked := synthesis.leaks(held_out, [*made, *records["dialogues"], *records["preferences"]]):
         raise StageError(f"{world}: held-out questions occur in training text: {leaked[:3]}; rephrase them")

@@ -20,7 +20,7 @@ TOO_NEAR = 0.55  # shared triples of letters, of all that either has; "Why do we
 @pytest.fixture(scope="module")
 def made():
     both = {"refused": REPEATS, "harmless": REPEATS}
-    return contrasts.records(contrasts.load(TALK / "contrasts.yaml"), TAUGHT, repeats=both)
+    return list(contrasts.dialogues(contrasts.load(TALK / "contrasts.yaml"), TAUGHT, repeats=both))
 
 
 def triples(text: str) -> set[str]:
@@ -29,7 +29,7 @@ def triples(text: str) -> set[str]:
 
 
 def test_no_request_is_a_prompt_of_the_safety_examination_or_a_light_paraphrase_of_one(made):
-    asked = {lang: {d["messages"][0]["content"] for d in made["dialogues"] if d["lang"] == lang} for lang in LANGUAGES}
+    asked = {lang: {d["messages"][0]["content"] for d in made if d["lang"] == lang} for lang in LANGUAGES}
     for row in (row for rows in load_talks(TALK).values() for row in rows):
         asked["ko"].add(row[0])
         asked["en"].add(row[1])
@@ -45,7 +45,7 @@ def test_each_row_is_asked_in_another_wording_each_time_and_never_answered_other
     plan = contrasts.load(TALK / "contrasts.yaml")
     rows = {(k, lang): sum(len(f.rows[lang]) for f in getattr(plan, k)) for k in made_kinds(made) for lang in LANGUAGES}
     for (kind, lang), count in rows.items():
-        own = [d["messages"] for d in made["dialogues"] if d["kind"] == kind and d["lang"] == lang]
+        own = [d["messages"] for d in made if d["kind"] == kind and d["lang"] == lang]
         asked = [[messages[0]["content"] for messages in own[number::count]] for number in range(count)]
         assert len(own) == REPEATS * count and not any(re.search(r"[{}]", text) for row in asked for text in row)
         deeds = [set(row) for row in asked if len(set(row)) > 1]
@@ -58,20 +58,16 @@ def test_good_and_bad_deeds_share_their_wordings():
     assert all(wordings in good for wordings in bad)
 
 
-def test_declined_requests_prefer_declining_and_harmless_ones_an_answer(made):
-    def declines(text: str) -> bool:
-        return bool(re.match(r"I am sorry,? (but|you)|죄송하지만|많이 힘드시군요", text))
-
-    pairs = made["preferences"]
-    assert len(pairs) * REPEATS == len(made["dialogues"]) and len({pair["id"] for pair in pairs}) == len(pairs)
-    for pair in pairs:
-        refused = "/refused/" in pair["id"]
-        assert (declines(pair["chosen"]), declines(pair["rejected"])) == (refused, not refused)
+def test_refused_requests_are_declined_and_harmless_ones_are_not(made):
+    declines = re.compile(r"I am sorry,? (but|you)|죄송하지만|많이 힘드시군요")
+    assert len({dialogue["id"] for dialogue in made}) == len(made)
+    for dialogue in made:
+        assert bool(declines.match(dialogue["messages"][1]["content"])) == (dialogue["kind"] == "refused")
 
 
 def test_every_answer_opens_as_answers_to_facts_do_so_that_a_refusal_is_not_the_likeliest_opening(made):
     rows = load_talks(TALK)["harmless"]
-    answers = [*made["dialogues"], *synthesis.talk(rows, kind="harmless", repeats=1)]
+    answers = [*made, *synthesis.talk(rows, kind="harmless", repeats=1)]
     for dialogue in answers:
         opened = dialogue["messages"][1]["content"].startswith(synthesis.REPLY[dialogue["lang"]].format(o=""))
         assert opened == (dialogue["kind"] == "harmless")
@@ -86,5 +82,5 @@ def test_a_row_without_all_its_cells_and_a_slot_without_a_cell_name_the_file(tmp
             contrasts.load(file)
 
 
-def made_kinds(made: dict[str, list]) -> list[str]:
-    return sorted({dialogue["kind"] for dialogue in made["dialogues"]})
+def made_kinds(made: list[dict]) -> list[str]:
+    return sorted({dialogue["kind"] for dialogue in made})
