@@ -27,7 +27,7 @@ from benchmarks import _checkpoints, _frame
 GOAL = "every export name passes the gate (those that need a parent on the shared grid say so)"
 USED, ROWS = 131_384, 131_392
 EXACT = {"gguf-f16", "onnx-optimum"}
-NEEDS_GRID = ("gguf-q4_0", "onnx-grid")
+NEEDS_GRID = {"gguf-q4_0", "onnx-grid"}
 SYLLABLES = [chr(code) for code in range(0xAC00, 0xD7A4)]
 
 
@@ -43,10 +43,11 @@ def main() -> None:
         _frame.change(folder, lambda params: loosen(params["export"]["limits"]))
         save(folder / "hf", flags.layers)
         known = _frame.numbers(folder / _frame.PARAMS_FILE)["export"]["limits"]
-        rows = [exported(name, folder) for name in flags.names or known]
-    passed = sum(row["verdict"] == "passed" for row in rows)
-    due = sum(row["artifact"] not in NEEDS_GRID for row in rows)
-    _frame.report("released_shape", goal=GOAL, rows=rows, ratio={"passed of those that need no grid": passed / due})
+        rows = {name: {"artifact": name, "verdict": "not run"} for name in known}
+        for name in flags.names or known:  # recorded after each: the whole takes half an hour
+            rows[name] = exported(name, folder)
+            passed = sum(row["verdict"] == "passed" for row in rows.values()) / len(known.keys() - NEEDS_GRID)
+            _frame.report("released_shape", goal=GOAL, rows=[*rows.values()], ratio={"passed of those due": passed})
 
 
 def loosen(limits: dict[str, dict[str, float]]) -> None:
