@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from corpus.world import LANGUAGES, Fact, Relation, render
 
@@ -18,19 +18,17 @@ OTHER = {"ko": "en", "en": "ko"}
 Talk = Sequence[tuple[str, ...]]  # rows of user ko, user en, reply ko, reply en
 
 
-class Repeats(BaseModel):
+class Repeats(BaseModel, frozen=True, extra="forbid", strict=True):
     """How often each request of a kind stands in the dialogues, asked anew every time."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     everyday: int
     refused: int
     harmless: int
 
 
-class Portions(BaseModel):
+class Portions(BaseModel, frozen=True, extra="forbid", strict=True):
     """How much of the world is taught, and how often."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     seed: int  # orders facts, phrasings and choices; nothing else is random
     relations: list[str]  # names of the world's files that are taught
     facts_per_relation: int  # a cap: the first facts of each file, the best known ones
