@@ -25,9 +25,27 @@ def make(parent: Parent, card: Card, precision: str, out: Path) -> dict[str, Any
         task = ["--task", "text-generation-with-past", "--dtype", precision, "--library-name", "transformers"]
         arguments = ["export", "onnx", "--model", folder, *task, str(out.resolve())]
         worker.run("optimum.commands.optimum_cli", arguments, overlay=box())
+    draw_in(out / "model.onnx")
     (out / "special_tokens_map.json").unlink(missing_ok=True)
     checkpoint.write_tokenizer(parent, out)
     return {}
+
+
+def draw_in(file: Path) -> None:
+    """Brings the constants of nodes back into the graph: beyond 2 GB optimum lays them beside it, like weights, where
+    no reader of ours looks for them."""
+    import onnx
+    from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+
+    model = onnx.load(file, load_external_data=False)
+    constants = [one.t for node in model.graph.node for one in node.attribute if one.type == one.TENSOR]
+    beside = [constant for constant in constants if uses_external_data(constant)]
+    for constant in beside:
+        load_external_data_for_tensor(constant, str(file.parent))
+        constant.data_location = constant.DEFAULT
+        del constant.external_data[:]
+    if beside:
+        onnx.save(model, file)
 
 
 def adapt(parent: Parent, folder: Path) -> None:

@@ -5,7 +5,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
+from onnx.external_data_helper import uses_external_data
 
 from export import checkpoint, gguf, optimum_box, verify, worker
 from models import reference
@@ -105,6 +109,24 @@ def test_the_adapted_copy_states_rope_theta_at_top_level(parent: checkpoint.Pare
     assert config["rope_theta"] == parent.rope_theta
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def test_constants_that_lie_beside_a_large_graph_are_drawn_in_and_its_weights_stay(tmp_path: Path) -> None:
+    table, weight = (np.arange(n, dtype=np.float32) for n in (600, 700))
+    constant = helper.make_node("Constant", [], ["table"], value=numpy_helper.from_array(table))
+    out = helper.make_tensor_value_info("out", 1, [1300])
+    nodes = [constant, helper.make_node("Concat", ["table", "weight"], ["out"], axis=0)]
+    graph = helper.make_graph(nodes, "g", [], [out], [numpy_helper.from_array(weight, "weight")])
+    file = tmp_path / "model.onnx"
+    beside = {"save_as_external_data": True, "location": "model.onnx_data", "convert_attribute": True}
+    onnx.save(helper.make_model(graph), file, **beside, size_threshold=1024)
+    before = onnx.load(file, load_external_data=False).graph
+    assert uses_external_data(before.node[0].attribute[0].t) and uses_external_data(before.initializer[0])
+    optimum_box.draw_in(file)
+    after = onnx.load(file, load_external_data=False).graph
+    assert np.array_equal(numpy_helper.to_array(after.node[0].attribute[0].t), table)
+    assert after.initializer[0] == before.initializer[0]
+    assert np.array_equal(numpy_helper.to_array(onnx.load(file).graph.initializer[0]), weight)
 
 
 def test_a_tool_s_last_words_reach_the_user() -> None:
