@@ -24,7 +24,7 @@ from evals import pictures
 
 GOAL = "Korean tokens: 131,384 ids <= 0.6 of o200k's, 64k <= 0.7; English: <= 1.0, 64k <= 1.04"
 FEW = {"min_frequency": 2}  # the corpus is small for the profile's number
-PLAIN = {"boundary": "none", "count": "occurrences", "weights": {}}
+PLAIN = {"boundary": "none", "spaced": 0.0, "count": "occurrences", "weights": {}}
 WAYS: dict[str, dict[str, Any]] = {
     **{f"plain ({size})": {"vocab_size": size, **PLAIN} for size in (8192, 16_384, 32_768, 65_536, 131_384)},
     **{f"ours ({size})": {"vocab_size": size, "bounded": 0.85} for size in (8192, 16_384, 32_768, 65_536)},

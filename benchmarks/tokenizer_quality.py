@@ -22,12 +22,12 @@ from evals.metrics import bits_per_byte
 from evals.torch_subject import TorchSubject
 
 GOAL = "bits per byte, both languages together: ours < plain, beyond the 95 % interval over seeds"
-MORPHEMES = {"boundary": "morphemes", "bounded": 0.77}
+MORPHEMES = {"boundary": "morphemes", "bounded": 0.77, "spaced": 0.0}
 WAYS: dict[str, dict[str, Any]] = {
-    "plain 4096": {"vocab_size": 4096, "boundary": "none"},
-    "particles 4096": {"vocab_size": 4096, "boundary": "particles", "bounded": 1.0},
+    "plain 4096": {"vocab_size": 4096, "boundary": "none", "spaced": 0.0},
+    "particles 4096": {"vocab_size": 4096, "boundary": "particles", "bounded": 1.0, "spaced": 0.0},
     "morphemes 4096": {"vocab_size": 4096, **MORPHEMES},
-    "plain 8192": {"vocab_size": 8192, "boundary": "none"},
+    "plain 8192": {"vocab_size": 8192, "boundary": "none", "spaced": 0.0},
     "morphemes 8192": {"vocab_size": 8192, **MORPHEMES},
 }
 DATA = ("ingest", "filter", "dedup", "synthesize", "mix")
