@@ -20,6 +20,7 @@ ALLOWED = {32: 1e-6, 16: 2e-3, 8: 0.015, 6: 0.056, 5: 0.112, 4: 0.225, 3: 0.449}
 # A block's scale in GGUF is a half float, in steps of 2^-24 where it is small, times whole numbers up to these (two in
 # K-quants). What half a step explains is no error: a row that decayed to 4e-5 has no finer scale.
 WHOLE = {"Q8_0": 127, "Q6_K": 127 * 32, "Q5_K": 63 * 31, "Q4_K": 63 * 15, "IQ4_XS": 32 * 127, "Q3_K": 32 * 4, "Q4_0": 8}
+RUN = 16  # weights that share a scale, at least: K-quants have runs of 16 or 32, the others of 32
 GGUF_NAMES = {
     **{"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v"},
     **{"self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up"},
@@ -32,11 +33,12 @@ QKV = ("q_proj", "k_proj", "v_proj")
 
 class Stored(NamedTuple):
     """A matrix of an artifact (a norm is one row): its bits, its rows [n, columns] as float32 in the parent's order,
-    and what a weight may be off because its scale cannot be written more finely."""
+    what a weight may be off because its scale cannot be written more finely, and whether outliers may be clipped."""
 
     bits: int
     rows: Callable[[slice], "np.ndarray"]
     step: float = 0.0
+    clips: bool = False
 
 
 class Distance(NamedTuple):
@@ -66,7 +68,9 @@ def distances(bundle: Path, parent: Parent) -> Iterator[Distance]:
         least, worst = 1e-3 * float(_size(weight[:ROWS]).mean()), 0.0
         for start in range(0, len(weight), ROWS):
             block = weight[start : start + ROWS]
-            away = _size(held[name].rows(slice(start, start + len(block))) - block) - held[name].step
+            found = held[name].rows(slice(start, start + len(block)))
+            aim = _clipped(block, found) if held[name].clips else block
+            away = _size(found - aim) - held[name].step
             worst = float(np.maximum(worst, (away / np.maximum(_size(block), least)).max()))  # NaN stays NaN
         yield Distance(name, worst, ALLOWED[held[name].bits])
 
@@ -78,6 +82,17 @@ def _size(rows: "np.ndarray") -> "np.ndarray":
     return np.sqrt(np.mean(np.square(rows, dtype=np.float64), -1))
 
 
+def _clipped(block: "np.ndarray", found: "np.ndarray") -> "np.ndarray":
+    """The weights that a quantizer with an importance matrix aims at: an outlier whose inputs are small it clips, so
+    that its neighbours come nearer. Such a one lies beyond all that is stored of its run, by no more than itself."""
+    import numpy as np
+
+    runs = found.reshape(len(found), -1, RUN)
+    low, high = (np.repeat(edge(runs, -1), RUN, -1) for edge in (np.min, np.max))
+    clipped = ((block < low) | (block > high)) & (np.abs(found) >= np.abs(block) / 2)
+    return np.where(clipped, found, block)
+
+
 def _of_gguf(bundle: Path, parent: Parent) -> dict[str, Stored]:
     tensors = {tensor.name: tensor for tensor in gguf_file(next(bundle.glob("*.gguf"))).tensors}
     held = {}
@@ -87,7 +102,7 @@ def _of_gguf(bundle: Path, parent: Parent) -> dict[str, Stored]:
         if tensor is not None:
             bits = int("".join(filter(str.isdigit, tensor.tensor_type.name.split("_")[0])))
             rows = _gguf_rows(tensor, parent.head_dim if part.endswith(QKV[:2]) else 0)
-            held[name] = Stored(bits, rows, 2.0**-25 * WHOLE.get(tensor.tensor_type.name, 0))
+            held[name] = Stored(bits, rows, 2.0**-25 * WHOLE.get(tensor.tensor_type.name, 0), clips=bits < 8)
     return held
 
 

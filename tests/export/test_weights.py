@@ -85,6 +85,32 @@ def test_a_row_too_small_for_a_half_floats_steps_is_no_fault(precision: str, tmp
     assert all(row.error <= row.allowed for row in weights.distances(tmp_path / "out", small))
 
 
+def test_an_outlier_clipped_for_its_neighbours_is_no_fault_but_a_smaller_scale_is(tmp_path: Path) -> None:
+    import gguf as format
+    from safetensors.numpy import load_file, save_file
+
+    folder, name = save_parent(tmp_path / "hf", tied=False), "model.layers.1.mlp.down_proj.weight"
+    held = load_file(folder / "model.safetensors")
+    held[name][7, 11] = 6 * np.abs(held[name][7]).max()
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    parent = checkpoint.read(folder)
+    heavy = np.ones(held[name].shape[1], np.float32)
+    heavy[11] = 1e-3
+    (tmp_path / "out").mkdir()
+    gguf.make(parent, CARD, "Q6_K", tmp_path / "out", importance={"blk.1.ffn_down.weight": heavy})
+    reader = format.GGUFReader(next((tmp_path / "out").glob("*.gguf")), "r+")
+    tensor = next(row for row in reader.tensors if row.name == "blk.1.ffn_down.weight")
+    stored = format.dequantize(tensor.data, tensor.tensor_type)[7]
+    plain = np.linalg.norm(stored - held[name][7]) / np.linalg.norm(held[name][7])
+    assert plain > weights.ALLOWED[6]  # it was clipped
+    assert all(row.error <= row.allowed for row in weights.distances(tmp_path / "out", parent))
+    scale = tensor.data[7, 208:210].view(np.float16)  # of the first 256 weights
+    scale *= 0.8
+    reader.data.flush()
+    far = [row.name for row in weights.distances(tmp_path / "out", parent) if not row.error <= row.allowed]
+    assert far == [name]
+
+
 def test_one_wrong_row_is_far(parent: checkpoint.Parent, tmp_path: Path) -> None:
     import gguf as format
 
