@@ -5,6 +5,7 @@ Shapes: R rows, C columns, K = C / 32 blocks of a row, N positions.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from models.sharing import share
 BLOCK, BITS, WIDER = 32, 4, (5, 8)
 PROBED = 4  # batches whose gradients are asked for
 CLIPPING = [1 + step / 20 for step in range(-6, 5)]  # of the level that a block's extreme would have; some are cut off
+ROUNDS = 3  # of going through all columns again; the fourth brings half a percent
 DAMPING = 0.1  # share of the mean diagonal; at 0.01 the few texts that a demo reads are believed too much
 
 
@@ -99,7 +101,8 @@ def shared_out(lost: Mapping[str, float], sizes: Mapping[str, int], bits: float)
 
 def fitted(weight_RC: Tensor, gram_CC: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """The matrix on the grid, and the scales of its blocks [R, K]: what rounding one column does to the outputs, the
-    later ones make good as far as inputs of this Gram matrix let them (GPTQ, Frantar et al. 2022, arXiv 2210.17323).
+    later ones make good as far as inputs of this Gram matrix let them (GPTQ, Frantar et al. 2022, arXiv 2210.17323);
+    then all, scales too, are moved in turn as long as that helps.
     """
     if weight_RC.shape[1] % BLOCK:
         raise ValueError(f"rows of {weight_RC.shape[1]} are not whole blocks of {BLOCK}; choose other widths")
@@ -113,7 +116,29 @@ def fitted(weight_RC: Tensor, gram_CC: Tensor, bits: int) -> tuple[Tensor, Tenso
         error_R = (left_RC[:, column] - nearest_R) / factor_CC[column, column]
         left_RC[:, column] = nearest_R
         left_RC[:, column + 1 :] -= torch.outer(error_R, factor_CC[column, column + 1 :])
-    return left_RC, torch.stack(scales, -1)
+    scales_RK = torch.stack(scales, -1)
+    _descend(weight_RC.float(), left_RC, scales_RK, inputs_CC, bits)
+    return left_RC, scales_RK
+
+
+def _descend(weight_RC: Tensor, found_RC: Tensor, scales_RK: Tensor, inputs_CC: Tensor, bits: int) -> None:
+    """Moves each column's levels, then each block's scales, to their best beside all others, in ROUNDS (QuantEase,
+    Behdin et al. 2023, arXiv 2309.01885, which keeps the scales). On the demo that takes 15 % off the KL."""
+    pull_RC = (weight_RC - found_RC) @ inputs_CC  # the downward slope of the outputs' squared errors
+
+    def put(part: slice, values_RP: Tensor) -> None:
+        pull_RC.sub_((values_RP - found_RC[:, part]) @ inputs_CC[part])
+        found_RC[:, part] = values_RP
+
+    for _, block in product(range(ROUNDS), range(scales_RK.shape[1])):
+        own, scales_R1 = slice(block * BLOCK, (block + 1) * BLOCK), scales_RK[:, block, None].float()
+        for column in range(own.start, own.stop):
+            one = slice(column, column + 1)
+            put(one, _nearest(found_RC[:, one] + pull_RC[:, one] / inputs_CC[column, column], scales_R1, bits))
+        levels_RB = _levels(found_RC[:, own], scales_R1)
+        bend_R = _squares(levels_RB, inputs_CC[own, own]).clamp(min=torch.finfo(torch.float32).tiny)
+        scales_RK[:, block] += (levels_RB * pull_RC[:, own]).sum(-1) / bend_R
+        put(own, levels_RB * scales_RK[:, block, None].float())
 
 
 def best_scales(block_RB: Tensor, bits: int) -> Tensor:

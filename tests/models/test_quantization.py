@@ -1,10 +1,12 @@
 """The shared grid: nearest levels, exact products, gradients that reach the weights, training that repairs rounding."""
 
 import copy
+import itertools
 
 import pytest
 import torch
 
+from models import quantization
 from models.calibration import input_means, output_gradients
 from models.distillation import Distillation
 from models.quantization import OnGrid, best_scales, fitted, shared_out
@@ -49,11 +51,33 @@ def test_every_value_is_a_float16_times_a_level_exactly(bits):
     assert torch.equal(rounded(found, scales, bits), found), "what is on the grid stays"
 
 
-def test_inputs_that_do_not_go_together_leave_plain_rounding_by_the_best_scales():
+def test_inputs_that_do_not_go_together_leave_plain_rounding_by_scales_that_are_better_than_the_best_tried():
     weight = torch.randn(8, 64, generator=torch.Generator().manual_seed(2))
     found, scales = fitted(weight, torch.eye(64), 4)
-    best = torch.stack([best_scales(weight[:, :32], 4), best_scales(weight[:, 32:], 4)], -1)
-    assert torch.equal(scales, best) and torch.equal(found, rounded(weight, best, 4))
+    tried = torch.stack([best_scales(weight[:, :32], 4), best_scales(weight[:, 32:], 4)], -1)
+    torch.testing.assert_close(scales, tried, rtol=0.1, atol=0)
+    lost, plainly = ((values - weight).square().sum(-1) for values in (found, rounded(weight, tried, 4)))
+    assert (lost <= plainly).all() and lost.sum() < 0.99 * plainly.sum()
+
+
+def test_no_level_can_be_moved_for_the_better_when_all_have_had_their_turns(monkeypatch):
+    weight, given = torch.randn(32, 96, generator=torch.Generator().manual_seed(3)), inputs(96)
+    gram = given.T @ given
+    damped = gram + quantization.DAMPING * gram.diagonal().mean() * torch.eye(96)
+
+    def lost(found):
+        return (((found - weight) @ damped) * (found - weight)).sum(-1)
+
+    monkeypatch.setattr(quantization, "ROUNDS", 0)
+    swept, _ = fitted(weight, gram, 4)
+    monkeypatch.setattr(quantization, "ROUNDS", 30)
+    found, scales = fitted(weight, gram, 4)
+    assert lost(found).sum() < 0.9 * lost(swept).sum()
+    for column, step in itertools.product(range(96), (-1, 1)):
+        other, scale = found.clone(), scales[:, column // 32].float()
+        other[:, column] += step * scale
+        legal = ((other[:, column] / scale).round() >= -8) & ((other[:, column] / scale).round() <= 7)
+        assert (lost(other) >= lost(found) * (1 - 1e-5))[legal].all()
 
 
 def test_scales_lose_less_than_llama_cpp_s_own_q4_0_and_a_block_of_zeros_is_one():
