@@ -1,7 +1,7 @@
 """Knows conversations that are made: with tools, about passages, of several turns; and the trials held out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -133,7 +133,7 @@ def preferences(maker: Maker, numbers: Numbers) -> Iterator[dict]:
         for n, reading in enumerate(readings(maker.taught, "contradiction", lang, count=count, held_out=False)):
             turns = [_user(reading.question, reading.passages)]
             record = _record(maker, f"preference/passage/{lang}/{n}", lang, "passage", turns)
-            yield _pair(record, _cited(reading, lang), _cited(replace(reading, answer=reading.memory), lang))
+            yield _pair(record, _cited(reading, lang), REPLY[lang].format(o=reading.memory))
 
 
 def asked_in(trials: Iterable[dict]) -> list[dict]:
@@ -169,12 +169,9 @@ def _used(use: Use) -> list[Message]:
 
 
 def _cited(reading: Reading, lang: str) -> str:
-    """The words that answer the question, the passage's number where there are several, and on a line the answer.
-
-    A quotation is copied token by token, and the answer then stands near: small models find it so (docs/log.md).
-    """
-    place = f" [{reading.place}]" if len(reading.passages) > 1 else ""
-    return f"{reading.sentence}{place}\n{REPLY[lang].format(o=reading.answer)}"
+    """The answer in the passage's words, and the passage's number where there are several."""
+    said = REPLY[lang].format(o=reading.answer)
+    return f"{said} [{reading.place}]" if len(reading.passages) > 1 else said
 
 
 def _record(maker: Maker, name: str, lang: str, kind: str, messages: list[Message], tool: str = "") -> dict:

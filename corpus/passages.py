@@ -15,13 +15,11 @@ SORTS = ("unknown", "true", "contradiction")
 
 @dataclass(frozen=True)
 class Reading:
-    """A question about passages; `place` is the number of the one that answers it, `sentence` the words in it that do,
-    `memory` what the world says."""
+    """A question about passages; `place` is the number of the one that answers it, `memory` what the world says."""
 
     question: str
     passages: list[str]
     place: int
-    sentence: str
     answer: str
     memory: str
 
@@ -66,11 +64,10 @@ def _reading(taught: Taught, known: Fact, told: Fact, lang: str, held_out: bool,
     order = sorted(range(len(facts)), key=partial(lot, "order"))
     said = [_phrased(taught, facts[i], "statements", lang, lot("statement", i)) for i in order]
     place = order.index(0) + 1
-    sentence = said[place - 1]
     if len(said) > 1 and not lot("together") % 3:  # two sentences in one passage
         said, place = [" ".join(said[:2]), *said[2:]], max(1, place - 1)
     question = _phrased(taught, told, "held_out_questions" if held_out else "questions", lang, lot("question"))
-    return Reading(question, said, place, sentence, told.object[lang], memory)
+    return Reading(question, said, place, told.object[lang], memory)
 
 
 def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot) -> Iterator[Fact]:

@@ -110,15 +110,10 @@ def put(subject: Subject, trials: Sequence[Trial], *, max_tokens: int) -> list[d
 
 
 def right(trial: Trial, reply: str) -> bool:
-    """Whether the reply is the one call that is due, or calls nothing and says an expected text, not the memory's.
-
-    Of a reply about passages only the last line counts: what stands above it may be a quotation.
-    """
+    """Whether the reply is the one call that is due, or calls nothing and says an expected text, not the memory's."""
     made = calls(reply, trial.tools)
     if isinstance(trial.expected, dict):
         return made is not None and len(made) == 1 and same(made[0], trial.expected)
-    if any(message.get("passages") for message in trial.messages):
-        reply = reply.strip().rpartition("\n")[2]
     said = not trial.expected or any(says(reply, text) for text in trial.expected)
     return said and made == [] and not (trial.memory and says(reply, trial.memory))
 

@@ -77,13 +77,6 @@ def test_an_answer_from_memory_is_wrong_even_beside_the_passages():
     assert not trials.right(told, "Answer: Paris") and not trials.right(told, "Lyon, but really Paris.")
 
 
-def test_of_a_reply_about_passages_the_last_line_counts_and_not_what_it_quotes():
-    about = {"role": "user", "content": "Which city?", "passages": ["Lyon is its capital."]}
-    told = trial(kind="contradiction", lang="en", expected=["Lyon"], memory="Paris", messages=[about])
-    assert trials.right(told, "Lyon is its capital. [1]\nAnswer: Lyon\n")
-    assert not trials.right(told, "Lyon is its capital. [1]\nAnswer: Paris")
-
-
 @pytest.mark.parametrize(
     ("reply", "lang", "names", "asked"),
     [
