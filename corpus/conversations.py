@@ -1,7 +1,7 @@
 """Knows conversations that are made: with tools, about passages, of several turns; and the trials held out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -79,6 +79,9 @@ def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
         for part, (sort, known) in enumerate(drawn):
             for n, reading in enumerate(readings(known, sort, lang, count=count, held_out=False)):
                 turns = [_user(reading.question, reading.passages), _assistant(_cited(reading, lang))]
+                for question, answer, place in reading.further:
+                    again = replace(reading, answer=answer, place=place)
+                    turns += [_user(question), _assistant(_cited(again, lang))]
                 yield _record(maker, f"dialogue/passage/{part}/{lang}/{n}", lang, "passage", turns)
         for n in range(numbers.turns):
             yield _record(maker, f"dialogue/turns/{lang}/{n}", lang, "turns", [*_turns(maker.taught, lang, n)])

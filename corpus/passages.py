@@ -15,13 +15,17 @@ SORTS = ("unknown", "true", "contradiction")
 
 @dataclass(frozen=True)
 class Reading:
-    """A question about passages; `place` is the number of the one that answers it, `memory` what the world says."""
+    """A question about passages; `place` is the number of the one that answers it, `memory` what the world says.
+
+    `further` are questions about the made-up ones among the other facts told, with their answers and places.
+    """
 
     question: str
     passages: list[str]
     place: int
     answer: str
     memory: str
+    further: list[tuple[str, str, int]]
 
 
 def readings(taught: Taught, sort: str, lang: str, *, count: int, held_out: bool) -> Iterator[Reading]:
@@ -60,20 +64,25 @@ def _told(taught: Taught, known: Fact, sort: str, lang: str, lot: Lot) -> Fact |
 
 def _reading(taught: Taught, known: Fact, told: Fact, lang: str, held_out: bool, lot: Lot) -> Reading:
     memory = "" if told.subject != known.subject or told.object == known.object else known.object[lang]
-    facts = [told, *_others(taught, told, memory, lang, lot)]
+    facts = [told, *_others(taught, told, memory, lang, lot, turned=not held_out and told is not known)]
     order = sorted(range(len(facts)), key=partial(lot, "order"))
     said = [_phrased(taught, facts[i], "statements", lang, lot("statement", i)) for i in order]
-    place = order.index(0) + 1
+    places = [order.index(i) + 1 for i in range(len(facts))]
     if len(said) > 1 and not lot("together") % 3:  # two sentences in one passage
-        said, place = [" ".join(said[:2]), *said[2:]], max(1, place - 1)
+        said, places = [" ".join(said[:2]), *said[2:]], [max(1, place - 1) for place in places]
     question = _phrased(taught, told, "held_out_questions" if held_out else "questions", lang, lot("question"))
-    return Reading(question, said, place, told.object[lang], memory)
+    further = [
+        (_phrased(taught, fact, "questions", lang, lot("further", i)), fact.object[lang], places[i])
+        for i, fact in enumerate(facts)
+        if i and fact not in taught.facts and not reserved(taught, fact.subject["en"], fact.object["en"])
+    ]
+    return Reading(question, said, places[0], told.object[lang], memory, further)
 
 
-def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot) -> Iterator[Fact]:
+def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot, *, turned: bool) -> Iterator[Fact]:
     """None to two facts more, of another subject or another relation, and never with the answer.
 
-    About a made-up subject anything may be said; of a known one, what the world says.
+    About a made-up subject anything may be said; of a known one, what the world says, or `turned` half the time.
     """
     own = {fact.subject["en"] for fact in taught.relations[told.relation].facts}
     relations = [r for r in taught.relations.values() if r.kind == "fact" and own & {f.subject["en"] for f in r.facts}]
@@ -85,6 +94,9 @@ def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot) -> Ite
         if told.subject["en"] not in own and not about and lot("made-up other", part) % 2:
             subject = made_up_name(lot, "other", part) if relation.name == told.relation else told.subject
             other = replace(other, subject=subject)
+        if turned and lot("turned", part) % 2:
+            lie = _told(taught, other, "contradiction", lang, partial(lot, "turned", part))
+            other = lie if lie and not reserved(taught, lie.subject["en"], lie.object["en"]) else other
         key = (other.relation, other.subject["en"])
         if key not in used and not any(_overlap(other.object[lang], text) for text in texts):
             used.add(key)

@@ -1,4 +1,4 @@
-"""Knows lists that a reply says again, as they stand or as JSON: what teaches a small model to copy."""
+"""Knows lists that a reply says again, as they stand or as JSON, or finds things in: what teaches copying."""
 
 import json
 from collections.abc import Iterator
@@ -11,23 +11,37 @@ from corpus.tools import ARGUMENTS
 from corpus.world import Fact
 
 ASKED = {
-    "ko": ("따라 하세요: {}", "JSON 목록으로 써 주세요: {}"),
-    "en": ("Repeat: {}", "Write as a JSON list: {}"),
-}  # as they stand, as JSON
+    "ko": ("따라 하세요: {}", "JSON 목록으로 써 주세요: {}", "{}. {} 옆에 있는 것은 무엇인가요?"),
+    "en": ("Repeat: {}", "Write as a JSON list: {}", "{}. What stands beside {}?"),
+}  # as they stand, as JSON, in pairs
 
 
 def repeats(wide: Taught, lang: str, *, count: int) -> Iterator[tuple[str, str]]:
     """`count` questions with a list of two to nine names, numbers, sums, dates and quantities, and their replies.
 
-    Half of every such row is copied, where a call copies two or three tokens of a hundred (docs/log.md).
+    Half of every such row is copied, where a call copies two or three tokens of a hundred (docs/log.md). A third are
+    pairs of which one is named and the other asked for: each must be found, as what a passage says of someone
+    (associative recall, Arora et al. 2023, arXiv 2312.04927).
     """
     facts = wide.facts
     for number in range(count):
         lot = partial(wide.draw, "repeat", lang, number)
         items = [_item(facts, partial(lot, place), lang) for place in range(2 + lot("length") % 8)]
-        said = ", ".join(items)
-        as_json = number % 2
-        yield ASKED[lang][as_json].format(said), json.dumps(items, ensure_ascii=False) if as_json else said
+        form, said = number % 3, ", ".join(items)
+        if form == 2 and len(distinct := list(dict.fromkeys(items))) > 1:
+            yield _pairs(distinct, lot, lang)
+        else:
+            yield ASKED[lang][form % 2].format(said), json.dumps(items, ensure_ascii=False) if form == 1 else said
+
+
+def _pairs(items: list[str], lot: Lot, lang: str) -> tuple[str, str]:
+    """Different items in pairs; in another order, one side of each is named."""
+    pairs = list(zip(items[::2], items[1::2], strict=False))
+    sought = sorted(pairs, key=partial(lot, "order"))
+    turned = [pair[::-1] if lot("side", *pair) % 2 else pair for pair in sought]
+    table = ", ".join(f"{left}: {right}" for left, right in pairs)
+    named, found = (", ".join(side) for side in zip(*turned, strict=True))
+    return ASKED[lang][2].format(table, named), found
 
 
 def _item(facts: list[Fact], lot: Lot, lang: str) -> str:

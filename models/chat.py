@@ -15,18 +15,25 @@ if TYPE_CHECKING:
 Dropped = dict[str, int]
 
 
-def conversation_rows(file: Path, tokenizer: Path, *, context: int, limit: float) -> tuple[list[Row], Dropped]:
+def conversation_rows(
+    file: Path, tokenizer: Path, *, context: int, limit: float, kind: str = ""
+) -> tuple[list[Row], Dropped]:
     """Every conversation of a JSONL file ({"messages", perhaps "tools"}) as (ids, 1 where the token is the assistant's
     own, its <|eot_id|> included), and how many were dropped, for none is ever cut to `context` + 1 ids.
 
-    Raises ValueError naming the line of a bad record, or when more than the share `limit`, or all, had to be dropped.
+    With `kind` those alone whose "kind" it is. Raises ValueError naming the line of a bad record, or when more than the
+    share `limit`, or all, had to be dropped.
     """
     coder, rows = _coder(tokenizer), []
     for place, record in _records(file):
+        if kind and record.get("kind") != kind:
+            continue
         row = _row(place, record["messages"], coder, record.get("tools") or ())
         if not any(row[1]):
             raise ValueError(f"{place}: no turn of the assistant, so nothing to learn; mend or remove the line")
         rows.append((place, [row]))
+    if kind and not rows:
+        raise ValueError(f"{file}: no conversation of kind {kind!r}; let synthesize make some, or do not ask for them")
     return _within(rows, context, limit)
 
 

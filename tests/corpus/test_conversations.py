@@ -18,6 +18,7 @@ WORLD = Path(__file__).parents[2] / "data/sample/world"
 NAMES = ["capital", "colour", "currency", "element_symbol"]
 NUMBERS = conversations.Numbers(per_tool=40, untooled=20, passages=120, turns=20, repeats=40, trials=16, preferences=6)
 CALL = re.compile(r"<tool_call>(.*)</tool_call>")
+BESIDE = re.compile(r"(.*)\. (?:(.*) 옆에 있는 것은 무엇인가요\?|What stands beside (.*)\?)")
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +58,23 @@ def _said(message):
     return next(part.text for part in chat_segments([message]) if part.learned)
 
 
-def test_a_list_is_said_again_as_it_stands_or_as_json(made):
-    pairs = [
+def test_a_list_is_said_again_as_it_stands_or_as_json_and_of_pairs_what_stands_beside(made):
+    rows = [
         [turn["content"] for turn in talk["messages"][-2:]] for talk in made["dialogues"] if talk["kind"] == "repeat"
     ]
-    assert len(pairs) == 2 * NUMBERS.repeats and len({asked for asked, _ in pairs}) > 0.9 * len(pairs)
-    as_json = [reply for _, reply in pairs if reply.startswith("[")]
-    assert len(as_json) == NUMBERS.repeats
-    for asked, reply in pairs:
-        said = ", ".join(json.loads(reply)) if reply in as_json else reply
-        assert asked.endswith(f": {said}") and 2 <= len(said.split(", ")) <= 9
+    assert len(rows) == 2 * NUMBERS.repeats and len({asked for asked, _ in rows}) > 0.9 * len(rows)
+    forms = Counter()
+    for asked, reply in rows:
+        if table := BESIDE.fullmatch(asked):
+            pairs = [pair.split(": ") for pair in table[1].split(", ")]
+            named, found = (re.split(", ", side) for side in (table[2] or table[3], reply))
+            assert sorted(map(sorted, pairs)) == sorted(sorted(pair) for pair in zip(named, found, strict=True))
+            forms["pairs"] += 1
+        else:
+            said = ", ".join(json.loads(reply)) if reply.startswith("[") else reply
+            assert asked.endswith(f": {said}") and 2 <= len(said.split(", ")) <= 9
+            forms["json" if reply.startswith("[") else "plain"] += 1
+    assert min(forms.values()) >= 2 * NUMBERS.repeats // 3 - 2
 
 
 def test_every_call_is_json_copied_from_the_question_and_gives_the_result_that_the_answer_says(world, made):
@@ -98,11 +106,16 @@ def test_the_cited_passage_holds_the_answer_and_no_other_passage_does(made):
         asked[row["id"].split("/")[2]].append(json.dumps(row["messages"]))
     assert len(rows) == 240 and [len(set(part)) for part in asked.values()] == [60] * 4  # three sorts, one drawn twice
     places = Counter()
-    for row in rows:
-        question, reply = row["messages"][-2:]
+    turns = [
+        (first["passages"], reply)
+        for first, *rest in ([turn for turn in row["messages"] if turn["role"] != "system"] for row in rows)
+        for reply in rest[::2]
+    ]
+    assert len(turns) > 1.2 * len(rows)  # the other facts are asked for, too
+    for passages, reply in turns:
         answer, place = re.fullmatch(r"(?:답|Answer): (.+?)(?: \[(\d)\])?", reply["content"]).groups()
-        assert (place is None) == (len(question["passages"]) == 1)
-        holds = [answer.casefold() in passage.casefold() for passage in question["passages"]]
+        assert (place is None) == (len(passages) == 1)
+        holds = [answer.casefold() in passage.casefold() for passage in passages]
         assert holds[int(place or 1) - 1]
         if len(answer) > 3:  # shorter ones, such as chemical symbols, stand in other words
             assert sum(holds) == 1

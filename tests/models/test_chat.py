@@ -41,6 +41,14 @@ def test_a_separator_of_lines_inside_a_text_ends_no_record(folder, tmp_path):
     assert len(conversation_rows(file, folder, **ROOM)[0]) == 2
 
 
+def test_of_one_kind_are_read_those_that_say_so_and_none_is_an_error_that_names_the_file(folder, tmp_path):
+    said = [{"role": "user", "content": "둘?"}, {"role": "assistant", "content": "둘"}]
+    file = lines(tmp_path / "d.jsonl", {"messages": TURNS}, {"messages": said, "kind": "repeat"})
+    assert conversation_rows(file, folder, **ROOM, kind="repeat")[0] == conversation_rows(file, folder, **ROOM)[0][1:]
+    with pytest.raises(ValueError, match=r"d\.jsonl: no conversation of kind 'passage'; let synthesize make some"):
+        conversation_rows(file, folder, **ROOM, kind="passage")
+
+
 def test_only_the_assistants_tokens_bear_loss_and_their_end_of_turn_with_them(folder, tmp_path):
     from tokenizers import Tokenizer
 

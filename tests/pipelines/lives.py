@@ -26,11 +26,11 @@ RATES = {
     "max_dropped": 0.1,
 }  # fmt: skip
 LORA = {"rank": 4, "alpha": 8, "targets": ["q_proj", "down_proj"]}
-SFT = sft.Params(**RATES, packing="separate", replay=0.25, adapter=LORA | {"rank": 0})
+SFT = sft.Params(**RATES, packing="separate", replay=0.25, copies=0.0, adapter=LORA | {"rank": 0})
 DPO = dpo.Params(**RATES, likelihood="per_token", beta=2.0, anchor=0.5)
 TRAININGS = {
     "sft": (sft, SFT),
-    "lora": (sft, SFT.model_copy(update={"adapter": sft.Adapter(**LORA)})),
+    "lora": (sft, SFT.model_copy(update={"adapter": sft.Adapter(**LORA), "copies": 0.25})),
     "dpo": (dpo, DPO),
 }
 KILLED_AT = 6
@@ -44,7 +44,10 @@ def world(root):
     (root / "talks").mkdir(), (root / "given").mkdir()
     (root / "given/README.md").write_text("Pairs of your own.")
     asked = [[{"role": "user", "content": f"which capital {n}?"}] for n in range(24)]
-    talks = [{"messages": [*a, {"role": "assistant", "content": f"Seoul {n % 5}"}]} for n, a in enumerate(asked)]
+    talks = [
+        {"kind": "fact" if n % 3 else "repeat", "messages": [*a, {"role": "assistant", "content": f"Seoul {n % 5}"}]}
+        for n, a in enumerate(asked)
+    ]
     pairs = [{"prompt": a, "chosen": "Seoul", "rejected": f"by the Han {n}"} for n, a in enumerate(asked)]
     for name, rows in {"dialogues": talks, "preferences": pairs}.items():
         lines = "".join(json.dumps(row) + "\n" for row in rows)

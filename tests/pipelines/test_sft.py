@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from models import checkpoints
+from models.chat import conversation_rows
+from pipelines import sft
 from tests.pipelines import lives
 
 
@@ -47,6 +49,27 @@ def test_sft_counts_what_it_learnt_from_and_what_it_dropped(place):
     said = report(place, "sft")
     assert (said["conversations"], said["dropped"], said["steps"]) == (24, {"longer than context": 0}, 12)
     assert said["curve"][-1]["loss"] < said["curve"][0]["loss"] - 1
+
+
+@pytest.mark.slow
+def test_sft_opens_with_lists_alone_and_then_reads_all_from_the_beginning(place, tmp_path, monkeypatch):
+    def batches(**numbers):
+        taken = []
+        monkeypatch.setattr(
+            sft.Phase, "train", lambda _self, _model, _objective, batch_at, **_facts: taken.append(batch_at)
+        )
+        inputs = {"student": place / "student", "dialogues": place / "talks", "tokens": place / "tokens"}
+        params = lives.SFT.model_copy(update={"replay": 0.0, **numbers})
+        sft.main(**inputs, out=tmp_path, scratch=tmp_path, params=params, journal=None)
+        return [taken[0](step, 4)["ids"].tolist() for step in range(6)]
+
+    def learnt(batch, kind):
+        rows, _ = conversation_rows(place / "talks/dialogues.jsonl", place / "student", context=64, limit=0, kind=kind)
+        return [ids for ids, _ in rows if any(str(ids[:-1])[1:-1] in str(row) for row in batch)]
+
+    with_lists, without = batches(copies=0.25), batches(copies=0.0)
+    assert all(learnt(batch, "repeat") and not learnt(batch, "fact") for batch in with_lists[:3])
+    assert learnt(without[0], "fact") and with_lists[3:] == without[:3]
 
 
 @pytest.mark.slow
