@@ -118,12 +118,12 @@ def lesson(
     """What a way minimises, its batches, and what its cache took."""
     if way not in ("pruned, online", "pruned, cached"):
         return next_token, packed.batch, {}
-    teacher, numbers = checkpoints.load(artifacts / "extend"), {"temperature": 1.0, "ce_weight": 0.0}
+    teacher, own = checkpoints.load(artifacts / "extend"), {"temperature": 1.0, "ce_weight": numbers()["ce_weight"]}
     if way == "pruned, online":
-        return Distillation(teacher, model, divergence="forward_kl", **numbers), packed.batch, {}
+        return Distillation(teacher, model, divergence="forward_kl", **own), packed.batch, {}
     cache, seconds = cached(artifacts, folder, teacher, packed, windows=-(-tokens // packed.context))
     facts = {"bytes/token": cache.bytes_per_token, "writing seconds": round(seconds, 1)}
-    return CachedDistillation(teacher, model, **numbers), cache.batch, facts
+    return CachedDistillation(teacher, model, **own), cache.batch, facts
 
 
 def cached(

@@ -203,11 +203,17 @@ def first_fit(sizes: dict[int, int], room: int, opened: int = 64) -> list[list[i
 
 @dataclass(frozen=True)
 class Blend:
-    """Batches of conversations of which `share` of the examples are windows of text (replay against forgetting)."""
+    """Batches of conversations of which `share` of the examples are windows of text (replay against forgetting).
+
+    `first`, if given, stands in for the other conversations at the start and makes room for them evenly: none of the
+    `fading`-th example on is of it. (A step that changed all at once would look like a fault to models/guard.py.)
+    """
 
     conversations: Conversations
     text: Packed
     share: float
+    first: Conversations | None = None
+    fading: int = 0
 
     def batch(self, step: int, size: int) -> dict[str, "torch.Tensor"]:
         """`size` examples, padded to the longest: {"ids": [B,T], "targets": [B,T]}, with "positions" if filled.
@@ -218,8 +224,10 @@ class Blend:
         from torch.nn.functional import pad
 
         start, stop = int(step * size * self.share + 1e-9), int((step + 1) * size * self.share + 1e-9)  # windows
-        spans = ((self.conversations, step * size - start, (step + 1) * size - stop), (self.text, start, stop))
-        parts = [source.examples(first, last) for source, first, last in spans if first < last]
+        begin, end = step * size - start, (step + 1) * size - stop  # the rest
+        early, late = self._of_first(begin), self._of_first(end)
+        spans = ((self.first, early, late), (self.conversations, begin - early, end - late), (self.text, start, stop))
+        parts = [source.examples(low, high) for source, low, high in spans if source and low < high]
         width = max(part["ids"].shape[1] for part in parts)
 
         def joined(name: str, fill: int) -> "torch.Tensor":
@@ -227,6 +235,11 @@ class Blend:
 
         batch = {"ids": joined("ids", 1), "targets": joined("targets", IGNORED)}
         return batch | ({"positions": positions(batch["ids"])} if self.conversations.filled else {})
+
+    def _of_first(self, examples: int) -> int:
+        """How many of so many examples, text not counted, are `first`'s: their share falls evenly from 1 to 0."""
+        faded = min(examples, self.fading)
+        return int(faded - faded**2 / (2 * self.fading)) if self.fading else 0
 
 
 def pad_rows(rows: list[Row], width: int = 0) -> dict[str, "torch.Tensor"]:

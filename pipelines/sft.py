@@ -1,5 +1,6 @@
 """Teaches Mini to answer in turns: supervised fine-tuning with loss on the assistant's tokens only."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +10,6 @@ from pipelines._stage import StageParams, enter
 from pipelines._training import DialogueParams, Phase
 
 if TYPE_CHECKING:
-    from models.fit import Batch
     from models.lora import Weights
 
 Matrix = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -27,7 +27,7 @@ class Params(DialogueParams):
     packing: Literal["separate", "none"]  # separate: conversations fill a row, none sees another; none: one a row
     adapter: Adapter
     replay: float  # share of each batch that is phase-2 text, against forgetting
-    copies: float  # share of the steps, the first, whose conversations are lists to copy from
+    copies: float  # share of the training, its first, in which lists to copy from make room for all conversations
 
 
 def main(
@@ -44,27 +44,24 @@ def main(
     rows, dropped = rows_of()
     packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
     filled = params.context if params.packing == "separate" else 0
-    blend = Blend(Conversations(rows, params.seed, "sft", filled=filled), packed, params.replay)
-    opening, opened = blend, int(params.copies * params.tokens / params.batch_tokens)
-    if opened:
+    talks = partial(Conversations, seed=params.seed, filled=filled)
+    blend = Blend(talks(rows, phase="sft"), packed, params.replay)
+    if params.copies:
         lists, _ = rows_of(kind="repeat")
-        opening = Blend(Conversations(lists, params.seed, "copies", filled=filled), packed, params.replay)
-
-    def batch_at(step: int, size: int) -> "Batch":
-        return opening.batch(step, size) if step < opened else blend.batch(step - opened, size)
-
+        fading = int(params.copies * (1 - params.replay) * params.tokens / params.context)
+        blend = replace(blend, first=talks(lists, phase="copies"), fading=fading)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
     model = checkpoints.load(student)
     facts: dict[str, Any] = {"conversations": len(rows), "dropped": dropped}
     if not params.adapter.rank:
-        return phase.train(model, next_token, batch_at, **facts)
+        return phase.train(model, next_token, blend.batch, **facts)
     config = lora.add(model, **params.adapter.model_dump(), seed=params.seed)
 
     def settle(weights: "Weights") -> "Weights":
         lora.save(weights, config, out / "adapter")
         return lora.merged(weights, config)
 
-    phase.train(model, next_token, batch_at, settle=settle, **facts)
+    phase.train(model, next_token, blend.batch, settle=settle, **facts)
 
 
 if __name__ == "__main__":
