@@ -124,9 +124,18 @@ def trials(maker: Maker, numbers: Numbers) -> Iterator[dict]:
 
 
 def preferences(maker: Maker, numbers: Numbers) -> Iterator[dict]:
-    """Reply pairs: the call with the question's arguments over others or an invented answer, passage over memory."""
+    """Reply pairs: the call with the question's arguments over others or an invented answer, passage over memory.
+
+    And as often as a call over an answer, an answer over a call, where no listed tool fits: without these, dpo taught
+    the demo to call whatever was asked (docs/log.md).
+    """
     count = numbers.preferences
     for lang in LANGUAGES:
+        most = count * len(maker.tools) // 2
+        for n, (question, fact) in enumerate(_plain(maker.taught, lang, "questions", most)):
+            record = _record(maker, f"preference/none/{lang}/{n}", lang, "tool", [_user(question)], NONE)
+            unlisted = Use("lookup", question, {"relation": fact.relation, "subject": fact.subject[lang]}, "", "")
+            yield _pair(record, render(REPLY[lang], fact, lang), _written(_used(unlisted)[1]))
         for tool in maker.tools:
             asked = [*uses(maker.wide, maker.asked, tool, lang, count=count, held_out=False)]
             for n, (use, other) in enumerate(zip(asked, asked[1:] + asked[:1], strict=True)):

@@ -211,7 +211,11 @@ def test_there_are_as_many_trials_of_each_kind_and_language_as_asked_for(made):
 def test_preferences_choose_the_calls_own_arguments_and_the_passage_over_memory(made):
     for row in made["preferences"]:
         question = row["prompt"][-1]
-        if row.get("tools"):
+        if "/none/" in row["id"]:
+            call = json.loads(CALL.fullmatch(row["rejected"])[1])
+            assert call["arguments"]["subject"] in question["content"] and not CALL.fullmatch(row["chosen"])
+            assert row["tools"] and call["name"] not in {tool["name"] for tool in row["tools"]}
+        elif row.get("tools"):
             call = json.loads(CALL.fullmatch(row["chosen"])[1])
             assert any(str(value) in question["content"] for value in call["arguments"].values())
             assert row["rejected"] != row["chosen"]
@@ -219,6 +223,11 @@ def test_preferences_choose_the_calls_own_arguments_and_the_passage_over_memory(
             said = re.fullmatch(r"(?:답|Answer): (.+?)(?: \[\d\])?", row["chosen"])[1]
             assert any(said.casefold() in passage.casefold() for passage in question["passages"])
             assert said.casefold() not in row["rejected"].casefold()
+    tools = [row for row in made["preferences"] if row.get("tools")]
+    calling, answering = (
+        [row for row in tools if bool(CALL.fullmatch(row["chosen"])) is side] for side in (True, False)
+    )
+    assert len(answering) == sum(not CALL.fullmatch(row["rejected"]) for row in calling)  # neither is pushed
 
 
 def test_conversations_depend_on_the_seed_and_never_on_the_order_of_the_world(world, taught, made):
