@@ -2,9 +2,10 @@
 
     python -m benchmarks.line laptop --run <a finished run> --kept /tmp/line [--seeds 1 2 3] [--scale 0.3]
 
-`--run` gives the tokens, the vocabulary, and the numbers that are not of training. Mini stands beside two students of
-the same shape, tokens and order: pruned alike but never taught, and from fresh weights. Every model is judged on the
-held-out text in windows of pretrain's context. Finished models lie in --kept: a run that is stopped goes on.
+`--run` gives the tokens, the vocabulary, and the numbers that are not of training. Mini stands beside students of the
+same shape, tokens and order: pruned alike but taught by labels or by the teacher alone, and from fresh weights. Every
+model is judged on the held-out text in windows of pretrain's context. Finished models lie in --kept: a run that is
+stopped goes on.
 """
 
 import argparse
@@ -25,10 +26,15 @@ LINE = {
     "prune": "pruned, not trained",
     "distill": "Mini: pruned, distilled",
 }
-ALONE = {"untaught": "pruned, cross-entropy", "scratch": "from scratch, cross-entropy"}
+ALONE = {
+    "untaught": "pruned, cross-entropy",
+    "teacher": "pruned, teacher alone",
+    "scratch": "from scratch, cross-entropy",
+}
 COMPARED = [
     (LINE["midtrain"], LINE["pretrain"]),
     (LINE["distill"], ALONE["untaught"]),
+    (LINE["distill"], ALONE["teacher"]),
     (LINE["distill"], ALONE["scratch"]),
     (ALONE["untaught"], ALONE["scratch"]),
 ]
@@ -63,7 +69,7 @@ def trained(profile: str, run: Path, kept: Path, seed: int, scale: float) -> dic
     for name, folder in students.items():
         if not folder.exists():
             shutil.copytree(line, folder, symlinks=True, ignore=shutil.ignore_patterns("distill*", ".scratch", "found"))
-            _frame.change(folder, lambda params: params["distill"].update(ce_weight=1.0))
+            weigh(folder, labels=0.0 if name == "teacher" else 1.0)
             if name == "scratch":
                 alike = _frame.numbers(folder / _frame.PARAMS_FILE)["pretrain"]["twins"]
                 refresh(folder / "artifacts/prune", seed, alike=alike)
@@ -90,6 +96,11 @@ def place(profile: str, run: Path, folder: Path, seed: int, scale: float) -> Pat
 
     _frame.change(folder, edit)
     return folder
+
+
+def weigh(folder: Path, *, labels: float) -> None:
+    """How much of the loss is the labels', the rest being the teacher's."""
+    _frame.change(folder, lambda params: params["distill"].update(ce_weight=labels))
 
 
 def step(folder: Path, stage: str) -> None:
