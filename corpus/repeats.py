@@ -23,15 +23,17 @@ def repeats(wide: Taught, lang: str, *, count: int) -> Iterator[tuple[str, str]]
     pairs of which one is named and the other asked for: each must be found, as what a passage says of someone
     (associative recall, Arora et al. 2023, arXiv 2312.04927).
     """
-    facts = wide.facts
+    facts, (plain, as_json, _) = wide.facts, ASKED[lang]
     for number in range(count):
         lot = partial(wide.draw, "repeat", lang, number)
         items = [_item(facts, partial(lot, place), lang) for place in range(2 + lot("length") % 8)]
-        form, said = number % 3, ", ".join(items)
-        if form == 2 and len(distinct := list(dict.fromkeys(items))) > 1:
-            yield _pairs(distinct, lot, lang)
+        different = list(dict.fromkeys(items))
+        if number % 3 == 2 and len(different) > 1:
+            yield _pairs(different, lot, lang)
+        elif number % 3 == 1:
+            yield as_json.format(", ".join(items)), json.dumps(items, ensure_ascii=False)
         else:
-            yield ASKED[lang][form % 2].format(said), json.dumps(items, ensure_ascii=False) if form == 1 else said
+            yield plain.format(", ".join(items)), ", ".join(items)
 
 
 def _pairs(items: list[str], lot: Lot, lang: str) -> tuple[str, str]:

@@ -39,8 +39,8 @@ def main(
     from models.chat import conversation_rows
     from models.objectives import next_token
 
-    file, most = dialogues / "dialogues.jsonl", params.max_dropped
-    rows_of = partial(conversation_rows, file, student, context=params.context, limit=most)
+    file = dialogues / "dialogues.jsonl"
+    rows_of = partial(conversation_rows, file, student, context=params.context, limit=params.max_dropped)
     rows, dropped = rows_of()
     packed = Packed(TokenShard.open(tokens, "phase2"), params.context, params.seed)
     filled = params.context if params.packing == "separate" else 0

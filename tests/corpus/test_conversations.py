@@ -67,7 +67,7 @@ def test_a_list_is_said_again_as_it_stands_or_as_json_and_of_pairs_what_stands_b
     for asked, reply in rows:
         if table := BESIDE.fullmatch(asked):
             pairs = [pair.split(": ") for pair in table[1].split(", ")]
-            named, found = (re.split(", ", side) for side in (table[2] or table[3], reply))
+            named, found = (side.split(", ") for side in (table[2] or table[3], reply))
             assert sorted(map(sorted, pairs)) == sorted(sorted(pair) for pair in zip(named, found, strict=True))
             forms["pairs"] += 1
         else:
