@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from models import kernels
+
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM
@@ -30,5 +32,22 @@ def optimizers_of(model: "LlamaForCausalLM", plan: "Plan") -> list["torch.optim.
     own: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
     adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, fused=True, **own)
     muon_only: dict[str, Any] = {"momentum": 0.95, "ns_steps": NEWTON_SCHULZ, "adjust_lr_fn": "match_rms_adamw"}
-    muon = [torch.optim.Muon(by_muon.values(), **muon_only, **own)] if by_muon else []
-    return [*muon, adamw]
+    muon = torch.optim.Muon if kernels.precision() == "bf16" else _muon_in_float32()
+    return [*([muon(by_muon.values(), **muon_only, **own)] if by_muon else []), adamw]
+
+
+def _muon_in_float32() -> type["torch.optim.Muon"]:
+    """torch's own without its cast: on a processor without products of bf16 a step took 10 s for 0.25 (docs/log.md)."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Uncast(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return args[0].clone() if func is torch.Tensor.bfloat16 else func(*args, **(kwargs or {}))
+
+    class Muon(torch.optim.Muon):
+        def step(self, closure: Any = None) -> Any:
+            with Uncast():
+                return super().step(closure)
+
+    return Muon
