@@ -14,19 +14,20 @@ from models.objectives import next_token
 from models.shapes import Shape, build
 from tests.models import two_ranks
 from tests.models.conftest import TINY
+from tests.models.test_fit import PLAN
 from tests.models.test_shapes import BASE, MINI
 
 BATCH = {"ids": torch.arange(32).reshape(2, 16) + 3, "targets": torch.arange(32).reshape(2, 16) + 4}
 
 
-ROUNDING = {"replicated": 1e-5, "sharded": 1e-5, "sharded_muon": 5e-3}
-ROUNDING |= {"sharded_distillation": 1e-5, "sharded_preference": 1e-5}
+RUNS = ("replicated", "sharded", "sharded_muon", "sharded_distillation", "sharded_preference")
+ROUNDING = 1e-5
 
 
 @pytest.fixture(scope="module")
 def of_two(tokens, tmp_path_factory):
     """What rank 0 of two has in the end, by name of the run."""
-    out, names = tmp_path_factory.mktemp("ranks"), (*ROUNDING, "sharded_killed")
+    out, names = tmp_path_factory.mktemp("ranks"), (*RUNS, "sharded_killed")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     program = ["-m", "tests.models.two_ranks", ",".join(names), tokens, out]
     paths = {"PYTHONPATH": os.pathsep.join(["runtime/src", *sys.path]), "OPENMIDM_DEVICE": "cpu"}
@@ -37,16 +38,16 @@ def of_two(tokens, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rounding"), ROUNDING.items())
-def test_two_ranks_end_where_one_process_ends(of_two, tokens, tmp_path, name, rounding):
-    """Muon orthogonalises in bfloat16, where the other order of a sum is 1e-3 of a weight; its losses agree to 1e-3."""
+@pytest.mark.parametrize("name", RUNS)
+def test_two_ranks_end_where_one_process_ends(of_two, tokens, tmp_path, name):
+    """But for one number in 500: where gradients cancel to nothing, Adam, which divides by their size, steps as far as
+    anywhere, and the order of a sum says whereto."""
     alone, both = getattr(two_ranks, name)(tokens, tmp_path), of_two[name]
     assert alone.keys() == both.keys()
-    torch.testing.assert_close(both.pop("losses"), alone.pop("losses"), rtol=max(1e-5, rounding / 5), atol=0)
+    torch.testing.assert_close(both.pop("losses"), alone.pop("losses"), rtol=ROUNDING, atol=0)
     for key, tensor in both.items():
-        torch.testing.assert_close(
-            tensor, alone[key], rtol=0, atol=rounding, msg=lambda text, key=key: f"{key}: {text}"
-        )
+        apart = (tensor - alone[key]).abs().double()
+        assert apart.max() <= 3 * PLAN.learning_rate and (apart > ROUNDING).double().mean() <= 1 / 500, (key, apart.max())
 
 
 @pytest.mark.slow
