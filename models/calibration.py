@@ -3,11 +3,11 @@
 Shapes: B examples, T positions, D hidden, F FFN channels, H query heads, L layers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models import checkpoints, kernels
 from models.batches import Packed, TokenShard
@@ -63,92 +63,89 @@ def importance(model: "LlamaForCausalLM", batches: "Batches") -> dict[str, "torc
 def input_squares(folder: Path, windows: Sequence[list[int]]) -> dict[str, "np.ndarray"]:
     """Mean square of each input column of every matrix of a model over windows of ids: name → float32 [columns].
 
-    llama.cpp calls it an importance matrix: it weighs rounding errors. No windows give no matrices.
+    llama.cpp calls it an importance matrix: it weighs rounding errors. No windows give no matrices. Tied rows are
+    measured as the head that they also are.
     """
     import torch
 
     model = checkpoints.load(folder).to(kernels.device()).eval()  # type: ignore[arg-type]
-    batches = [torch.tensor([ids]) for ids in windows]
-    means = input_means(model, batches, lambda rows_NC: rows_NC.double().square().sum(0))
-    return {name: mean.float().cpu().numpy() for name, mean in means.items()}
+    sums: dict[str, Any] = {}
+
+    def add(name: str, input_BTC: "torch.Tensor") -> None:
+        sums[name] = sums.get(name, 0) + input_BTC.double().square().sum((0, 1))
+
+    hooks: list[Any] = [model.model.norm.register_forward_hook(lambda _m, _i, out: add(_head(model), out))]
+    for name, module in _linears(model).items():
+        hooks.append(module.register_forward_pre_hook(lambda _m, given, name=name: add(name, given[0])))
+    with _hooked(hooks):
+        _run(model, [torch.tensor([ids]) for ids in windows])
+    positions = sum(map(len, windows))
+    return {name: (total / positions).float().cpu().numpy() for name, total in sums.items()}
 
 
 def loss_weights(folder: Path, windows: Sequence[list[int]]) -> dict[str, "np.ndarray"]:
     """What an error in each column of a matrix costs: name → float32 [columns]; ½ Σ weight · error² is about the KL.
 
-    Mean square of a column's inputs times that of the gradients behind it (the diagonal of K-FAC's Fisher matrix, arXiv
-    1503.05671, rows alike). A lookup meets the errors of one row of the embedding.
+    Mean square of a column's inputs times that of the gradients behind it (the diagonal of `felt`, rows alike; K-FAC,
+    arXiv 1503.05671, without its positions). A lookup meets the errors of one row of the embedding.
     """
     import torch
 
     model = checkpoints.load(folder).to(kernels.device()).eval()  # type: ignore[arg-type]
-    batches = [torch.tensor([ids]) for ids in windows]
-    squares = input_means(model, batches, lambda rows_NC: rows_NC.double().square().sum(0))
-    felt, embedded_DD = output_gradients(model, batches)
-    weights = {name: mean * felt[name].mean() for name, mean in squares.items()}
-    weights[TABLE] = weights.get(TABLE, 0) + embedded_DD.diagonal() / model.config.vocab_size
+    found = felt(model, [torch.tensor([ids]) for ids in windows])
+    weights = {name: gram.diagonal() * found.outputs[name].mean() for name, gram in found.inputs.items()}
+    weights[TABLE] = weights.get(TABLE, 0) + found.embedded.diagonal() / model.config.vocab_size
     return {name: weight.float().cpu().numpy() for name, weight in weights.items()}
 
 
-def input_means(
-    model: "LlamaForCausalLM", batches: "Batches", measure: Callable[["torch.Tensor"], "torch.Tensor"]
-) -> dict[str, "torch.Tensor"]:
-    """`measure` of each matrix's inputs [N, columns], a sum over them, per position, by the matrix's name.
+class Felt(NamedTuple):
+    """How predictions feel what matrices give, by their names; the embedding's rows are felt as the head's."""
 
-    Tied rows are measured as the head that they also are.
-    """
-    import torch
-
-    head = TABLE if model.config.tie_word_embeddings else "lm_head.weight"
-    sums: dict[str, Any] = {}
-
-    def add(name: str, input_BTC: "torch.Tensor") -> None:
-        sums[name] = sums.get(name, 0) + measure(input_BTC.flatten(0, 1))
-
-    hooks: list[Any] = [model.model.norm.register_forward_hook(lambda _m, _i, out: add(head, out))]
-    for name, module in model.model.layers.named_modules(prefix="model.layers"):
-        if isinstance(module, torch.nn.Linear):
-            key = f"{name}.weight"
-            hooks.append(module.register_forward_pre_hook(lambda _m, given, key=key: add(key, given[0])))
-    with _hooked(hooks):
-        _run(model, batches)
-    positions = sum(ids_BT.numel() for ids_BT in batches)
-    return {name: total / positions for name, total in sums.items()}
+    outputs: "dict[str, torch.Tensor]"  # mean square of each output's gradient [rows]
+    inputs: "dict[str, torch.Tensor]"  # mean Gram matrix of the inputs [columns, columns], positions weighed as felt
+    embedded: "torch.Tensor"  # mean Gram matrix of the gradients of embedded tokens [D, D]
 
 
-def output_gradients(model: "LlamaForCausalLM", batches: "Batches") -> "tuple[dict[str, torch.Tensor], torch.Tensor]":
-    """How predictions feel what a matrix gives: the mean square of each output's gradient [rows] by the matrix's name,
-    and the Gram matrix [D, D] of the gradients of embedded tokens.
+def felt(model: "LlamaForCausalLM", batches: "Batches") -> Felt:
+    """What an error behind each matrix costs: about ½ Σ outputs[row] · error[row]ᵀ · inputs · error[row], in nats.
 
     The loss is that of tokens drawn from the model's own predictions, so these are parts of its Fisher information,
-    the curvature of KL to itself (Kunstner et al. 2019, arXiv 1905.12558). The embedding's rows are felt as the head's.
+    the curvature of KL to itself (Kunstner et al. 2019, arXiv 1905.12558). A position counts by the square of the
+    gradient behind it, as most errors are felt at few of them (GuidedQuant, Kim et al. 2025, arXiv 2505.07004).
     """
     import torch
 
-    head = model.get_output_embeddings()
-    draw, sums = torch.Generator(model.device).manual_seed(0), dict[str, Any]()
-    gram_DD = torch.zeros((), device=model.device)
+    draw = torch.Generator(model.device).manual_seed(0)
+    outputs, grams, total = dict[str, Any](), dict[str, Any](), dict[str, Any]()
+    embedded_DD = torch.zeros((), device=model.device)
 
-    def squares(name: str, output: "torch.Tensor") -> None:
-        output.register_hook(lambda given: sums.update({name: sums.get(name, 0) + given.flatten(0, 1).square().sum(0)}))
+    def add(name: str, input_NC: "torch.Tensor", gradient_NR: "torch.Tensor") -> None:
+        squares_NR = gradient_NR.square()
+        weight_N = squares_NR.sum(-1)
+        outputs[name] = outputs.get(name, 0) + squares_NR.sum(0)
+        grams[name] = grams.get(name, 0) + (input_NC.T * weight_N) @ input_NC
+        total[name] = total.get(name, 0) + weight_N.sum()
 
     def watch(name: str, module: Any) -> Any:
-        return module.register_forward_hook(lambda _module, _given, output: squares(name, output))
+        def seen(_module: Any, given: Any, output: "torch.Tensor") -> None:
+            input_NC = given[0].detach().flatten(0, -2)
+            output.register_hook(lambda gradient: add(name, input_NC, gradient.flatten(0, -2)))
 
-    linears = [
-        it for it in model.model.layers.named_modules(prefix="model.layers") if isinstance(it[1], torch.nn.Linear)
-    ]
-    with _hooked([watch(f"{name}.weight", module) for name, module in [*linears, ("lm_head", head)]]):
+        return module.register_forward_hook(seen)
+
+    matrices = {**_linears(model), _head(model): model.get_output_embeddings()}
+    with _hooked([watch(name, module) for name, module in matrices.items()]):
         for ids_T in chain.from_iterable(batches):
             stream_TD = model.model.embed_tokens(ids_T[None].to(model.device)).detach().requires_grad_()
             logits_TV = model(inputs_embeds=stream_TD, use_cache=False).logits[0].float()
             drawn_T = torch.multinomial(logits_TV.detach().softmax(-1), 1, generator=draw)[:, 0]
             loss = torch.nn.functional.cross_entropy(logits_TV, drawn_T, reduction="sum")
             (gradient_TD,) = torch.autograd.grad(loss, stream_TD)
-            gram_DD = gram_DD + gradient_TD[0].T @ gradient_TD[0]
+            embedded_DD = embedded_DD + gradient_TD[0].T @ gradient_TD[0]
     positions = sum(ids_BT.numel() for ids_BT in batches)
-    means = {name: total / positions for name, total in sums.items()}
-    return means | {TABLE: means["lm_head.weight"]}, gram_DD / positions
+    means = {name: square / positions for name, square in outputs.items()}
+    inputs = {name: gram / total[name].clamp(min=torch.finfo(torch.float32).tiny) for name, gram in grams.items()}
+    return Felt({TABLE: means[_head(model)], **means}, inputs, embedded_DD / positions)
 
 
 def influence(model: "LlamaForCausalLM", batches: "Batches") -> list[float]:
@@ -188,6 +185,18 @@ def _streams(model: "LlamaForCausalLM", batches: "Batches") -> Iterator["list[to
         with _hooked([it.register_forward_pre_hook(record) for it in (*model.model.layers, model.model.norm)]):
             _run(model, [ids_BT])
         yield stream
+
+
+def _linears(model: "LlamaForCausalLM") -> dict[str, Any]:
+    """The layers' matrices, as modules, by the names of their weights."""
+    import torch
+
+    modules = model.model.layers.named_modules(prefix="model.layers")
+    return {f"{name}.weight": module for name, module in modules if isinstance(module, torch.nn.Linear)}
+
+
+def _head(model: "LlamaForCausalLM") -> str:
+    return TABLE if model.config.tie_word_embeddings else "lm_head.weight"
 
 
 def _run(model: "LlamaForCausalLM", batches: "Batches") -> None:

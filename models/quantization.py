@@ -5,19 +5,22 @@ Shapes: R rows, C columns, K = C / 32 blocks of a row, N positions.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from models.calibration import TABLE, input_means, output_gradients
+from models.calibration import TABLE, felt
 from models.fit import Batch, Loss, Objective
+from models.pruning import cut, everything
+from models.shapes import shape_of
 from models.sharing import share
 
 BLOCK, BITS, WIDER = 32, 4, (5, 8)
-PROBED = 4  # batches whose gradients are asked for
 CLIPPING = [1 + step / 20 for step in range(-6, 5)]  # of the level that a block's extreme would have; some are cut off
+SORTED = 8  # batches that say which channels are large
 ROUNDS = 3  # of going through all columns again; the fourth brings half a percent
 DAMPING = 0.1  # share of the mean diagonal; at 0.01 the few texts that a demo reads are believed too much
 
@@ -35,15 +38,15 @@ class OnGrid:
     def __init__(
         self, objective: Objective, student: LlamaForCausalLM, batches: Sequence[Tensor], *, bits: float
     ) -> None:
-        grams = input_means(student, batches, lambda rows_NC: rows_NC.T @ rows_NC)
-        felt, embedded_DD = output_gradients(student, batches[:PROBED])
+        sort_channels(student, batches[:SORTED])
+        outputs, grams, embedded_DD = felt(student, batches)
         weights = {name: weight for name, weight in student.named_parameters() if weight.ndim == 2}
         # Rows of the embedding are added to the stream, too: there their error is felt as gradients say. On the demo
         # this takes 15 % off what its rounding costs at 5 bits.
         grams[TABLE] = grams.get(TABLE, 0) + embedded_DD
         rounded = {name: fitted(weight.detach(), grams[name].float(), BITS) for name, weight in weights.items()}
         lost = {
-            name: float(felt[name] @ _squares(rounded[name][0] - weight.detach(), grams[name].float()))
+            name: float(outputs[name] @ _squares(rounded[name][0] - weight.detach(), grams[name].float()))
             for name, weight in weights.items()
         }
         sizes = {name: weight.numel() for name, weight in weights.items()}
@@ -85,6 +88,17 @@ class OnGrid:
 
     def _product(self, name: str, scales_RK: Tensor) -> Tensor:
         return (self.levels[name].to(scales_RK.device).float() * scales_RK.unsqueeze(-1)).flatten(1)
+
+
+def sort_channels(model: LlamaForCausalLM, batches: Sequence[Tensor]) -> None:
+    """Puts the hidden channels of a model with tied embeddings in the order in which they are felt by the head, the
+    greatest first: the same function, but blocks of alike channels, in activations too, which runtimes round by block.
+
+    On the demo that takes 5 % off the KL of rounded weights, and a quarter off that of rounded activations.
+    """
+    order_D = felt(model, batches).inputs[TABLE].diagonal().argsort(descending=True)
+    kept = replace(everything(shape_of(model.config)), hidden=order_D)
+    model.load_state_dict(cut(model, kept).state_dict())
 
 
 def shared_out(lost: Mapping[str, float], sizes: Mapping[str, int], bits: float) -> dict[str, int]:

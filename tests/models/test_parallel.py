@@ -47,7 +47,8 @@ def test_two_ranks_end_where_one_process_ends(of_two, tokens, tmp_path, name):
     torch.testing.assert_close(both.pop("losses"), alone.pop("losses"), rtol=ROUNDING, atol=0)
     for key, tensor in both.items():
         apart = (tensor - alone[key]).abs().double()
-        assert apart.max() <= 3 * PLAN.learning_rate and (apart > ROUNDING).double().mean() <= 1 / 500, (key, apart.max())
+        assert apart.max() <= 3 * PLAN.learning_rate, key
+        assert (apart > ROUNDING).double().mean() <= 1 / 500, key
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models import quantization
-from models.calibration import input_means, output_gradients
+from models.calibration import felt
 from models.distillation import Distillation
 from models.quantization import OnGrid, best_scales, fitted, shared_out
 from models.shapes import Shape, build
@@ -178,8 +178,7 @@ def test_gradients_foretell_what_a_small_error_of_a_matrix_costs_its_own_positio
         for name, weight in model.named_parameters():
             weight.mul_(1 if "norm" in name else 4)  # as sure of itself as a trained model is
     batches = [batch(seed)["ids"] for seed in range(16)]
-    felt, _ = output_gradients(model, batches)
-    grams = input_means(model, batches, lambda rows: rows.T @ rows)
+    outputs, grams, _ = felt(model, batches)
     for name in ("model.layers.1.mlp.down_proj.weight", "model.layers.1.self_attn.o_proj.weight"):
         weight, other = model.get_parameter(name), copy.deepcopy(model)
         error = 0.02 * weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
@@ -187,5 +186,5 @@ def test_gradients_foretell_what_a_small_error_of_a_matrix_costs_its_own_positio
             other.get_parameter(name).add_(error)
             ours, theirs = (it(input_ids=torch.cat(batches)).logits.log_softmax(-1) for it in (other, model))
         kl = (theirs.exp() * (theirs - ours)).sum(-1).mean()
-        foretold = felt[name] @ ((error @ grams[name]) * error).sum(-1) / 2
+        foretold = outputs[name] @ ((error @ grams[name]) * error).sum(-1) / 2
         assert float(foretold) == pytest.approx(float(kl), rel=0.5), name
