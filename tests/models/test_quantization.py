@@ -9,7 +9,7 @@ import torch
 from models import quantization
 from models.calibration import felt
 from models.distillation import Distillation
-from models.quantization import OnGrid, best_scales, fitted, shared_out
+from models.quantization import OnGrid, best_scales, fitted, shared_out, sort_channels
 from models.shapes import Shape, build
 
 SHAPE = Shape(
@@ -170,6 +170,32 @@ def test_the_matrix_whose_rounding_costs_most_for_its_size_gets_the_bits():
     assert shared_out(lost, sizes, 4) == dict.fromkeys(sizes, 4)
     assert shared_out(lost, sizes, 4 + 8 / 128) == {"dear": 5, "large": 4, "cheap": 4}
     assert shared_out(lost, sizes, 4 + 144 / 128) == {"dear": 8, "large": 5, "cheap": 4}
+
+
+def test_channels_in_another_order_are_the_same_model_with_the_greatest_first(model):
+    with torch.no_grad():
+        model.model.norm.weight.copy_(torch.linspace(0.1, 3, SHAPE.hidden))  # the last are largest to the head
+    before, ids = copy.deepcopy(model), [batch(3)["ids"]]
+    sort_channels(model, ids)
+    torch.testing.assert_close(model(input_ids=ids[0]).logits, before(input_ids=ids[0]).logits, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(model.model.norm.weight, before.model.norm.weight)
+    sizes = felt(model, ids).inputs["model.embed_tokens.weight"].diagonal()
+    assert (sizes.diff() <= 1e-6 * sizes.max()).all()
+
+
+def test_a_position_counts_by_the_square_of_the_gradient_behind_it(model):
+    ids = batch(5)["ids"][:1]
+    with torch.no_grad():
+        model.lm_head.weight[:] = 0  # one logit alone depends on anything
+        model.lm_head.weight[3] = torch.randn(SHAPE.hidden, generator=torch.Generator().manual_seed(0))
+    name, seen = "model.layers.1.mlp.down_proj.weight", []
+    module = model.get_submodule(name.removesuffix(".weight"))
+    module.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()[0]))
+    module.register_full_backward_hook(lambda _, __, given: seen.append(given[0][0].detach()))
+    gram = felt(model, [ids]).inputs[name]
+    rows, weights = seen[0].double(), seen[1].double().square().sum(-1)
+    assert weights.max() > 2 * weights.min()
+    torch.testing.assert_close(gram.double(), (rows.T * weights) @ rows / weights.sum(), rtol=1e-4, atol=1e-8)
 
 
 def test_gradients_foretell_what_a_small_error_of_a_matrix_costs_its_own_position(model):
