@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import midm_mini
@@ -38,16 +39,16 @@ class BundleSubject:
         return self._read[1][len(prompt) - 1 :]
 
     def complete(
-        self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = ()
+        self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = (), grammars: Sequence[str] = ()
     ) -> list[tuple[str, str]]:
         """As long a text after each as there is room for; the runtime's own error if there is none at all.
 
         In the prompts' order: neighbours that begin alike (the same tools, the same shots) are read once.
         """
         written = []
-        for ids in prompts:
+        for ids, grammar in zip_longest(prompts, grammars):
             room = max(1, min(self.context - len(ids), max_tokens))
-            reply = self._model.stream(ids, max_tokens=room, stop=stops)
+            reply = self._model.stream(ids, max_tokens=room, stop=stops, grammar=grammar or None)
             written.append((reply.text, reply.finish_reason or "length"))
         return written
 

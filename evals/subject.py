@@ -22,8 +22,8 @@ class Subject(Protocol):
     first, up to the assistant's turn. `logits`: float32 [T, V], row t for the token after ids[t]. `after`: the last
     row of each of several prompts, [1, V]. `follow`: the rows before each token of `path` after `prompt`,
     [len(path), V]; the same prompt given again is not read again. `complete`: what it writes greedily after each
-    prompt of ids, up to the first of `stops`, which is left out, and "stop" or "length". `generate`: the same after
-    one chat. `close`: frees the memory.
+    prompt of ids, kept to the prompt's own of `grammars` if there are any and it is not "", up to the first of `stops`,
+    which is left out, and "stop" or "length". `generate`: the same after one chat. `close`: frees the memory.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Subject(Protocol):
     def after(self, prompts: Sequence[list[int]]) -> list[np.ndarray]: ...
     def follow(self, prompt: Sequence[int], path: Sequence[int]) -> np.ndarray: ...
     def complete(
-        self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = ()
+        self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = (), grammars: Sequence[str] = ()
     ) -> list[tuple[str, str]]: ...
     def generate(self, messages: Sequence[Message], max_tokens: int, tools: Tools = ()) -> tuple[str, str]: ...
     def close(self) -> None: ...

@@ -1,15 +1,18 @@
 """Knows how to ask a Hugging Face folder through torch: the only file of this room that imports it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from midm_mini.format import BOS, STOP_TOKENS, Message
+from midm_mini.constraint import Vocabulary
+from midm_mini.format import BOS, CONTROL_TOKENS, STOP_TOKENS, Message
 from midm_mini.format import chat_ids as ids_of_chat
+from midm_mini.onnx_backend import speller
+from midm_mini.sampling import greedy
 
 from evals.subject import SubjectError, Tools
 from models.memory import Memory
@@ -80,7 +83,7 @@ class TorchSubject:
         return ids_of_chat(messages, tools, encode_control=self._encode_control, encode_text=self.encode)
 
     def complete(
-        self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = ()
+        self, prompts: Sequence[list[int]], max_tokens: int, stops: Sequence[str] = (), grammars: Sequence[str] = ()
     ) -> list[tuple[str, str]]:
         """As long a text after each as there is room for; SubjectError if there is none. Equal lengths go together."""
         room = {n: min(max_tokens, self.context - len(ids)) for n, ids in enumerate(prompts)}
@@ -91,7 +94,8 @@ class TorchSubject:
                 if limit < 1:
                     long = f"a prompt of {len(prompts[batch[0]])} tokens leaves no room in {self.context}"
                     raise SubjectError(f"{self.name}: {long}; shorten it")
-                written |= zip(batch, self._written([prompts[n] for n in batch], limit, stops), strict=True)
+                kept = {at: grammars[n] for at, n in enumerate(batch) if grammars and grammars[n]}
+                written |= zip(batch, self._written([prompts[n] for n in batch], limit, stops, kept), strict=True)
         return [written[n] for n in range(len(prompts))]
 
     def generate(self, messages: Sequence[Message], max_tokens: int, tools: Tools = ()) -> tuple[str, str]:
@@ -121,7 +125,9 @@ class TorchSubject:
         self._tokenizer.encode_special_tokens = False
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
-    def _written(self, prompts: Sequence[list[int]], limit: int, stops: Sequence[str]) -> list[tuple[str, str]]:
+    def _written(
+        self, prompts: Sequence[list[int]], limit: int, stops: Sequence[str], grammars: Mapping[int, str]
+    ) -> list[tuple[str, str]]:
         import torch
 
         width, place = max(map(len, prompts)), self._model.device
@@ -134,9 +140,31 @@ class TorchSubject:
             return torch.tensor(ended, device=place)
 
         options |= {"stopping_criteria": [stopped]} if stops else {}
+        options |= {"logits_processor": [self._keeper(grammars)]} if grammars else {}
         with torch.inference_mode():
             whole = self._model.generate(ids, attention_mask=mask, max_new_tokens=limit, **options)
         return [self._ended(row, stops) for row in whole[:, width:].tolist()]
+
+    def _keeper(self, grammars: Mapping[int, str]) -> Any:
+        """Leaves each of these rows the one token that it chooses within its grammar, until it has ended."""
+        kept = {row: self._vocabulary.constrained(greedy, text, limit=None) for row, text in grammars.items()}
+
+        def keep(_: Any, scores_BV: Any) -> Any:
+            for row in [*kept]:
+                token = kept[row](scores_BV[row].cpu().numpy())
+                scores_BV[row] = -np.inf
+                scores_BV[row, token] = 0
+                if token in self._stops:
+                    del kept[row]
+            return scores_BV
+
+        return keep
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        control = {self._tokenizer.token_to_id(name) for name in CONTROL_TOKENS}
+        pieces = [*map(speller(self._tokenizer), range(self._model.config.vocab_size))]
+        return Vocabulary(pieces, control=control, ends=self._stops, encode=self.encode)
 
     def _ended(self, ids: list[int], stops: Sequence[str]) -> tuple[str, str]:
         """The text before the first stop token or string, and whether there was one."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from midm_mini.calls import CallFlow, Malformed, ToolCall, schemas
+from midm_mini.calls import CallFlow, Malformed, ToolCall, call_grammar, schemas
 from midm_mini.format import MidmError, chat_segments
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -97,11 +97,13 @@ def as_trials(questions: Iterable[Question]) -> list[Trial]:
 def put(subject: Subject, trials: Sequence[Trial], *, max_tokens: int) -> list[dict[str, Any]]:
     """The trials with greedy `reply`, `finish_reason`, and whether it is `right` and `well_formed`.
 
-    Those that leave no room for a reply in the subject's context are left out.
+    Calls are kept to the listed tools, as the wheel's `chat` keeps them. Those that leave no room for a reply in the
+    subject's context are left out.
     """
     asked = [(trial, subject.chat_ids(trial.messages, trial.tools)) for trial in trials]  # type: ignore[arg-type]
     asked = [(trial, ids) for trial, ids in asked if len(ids) < subject.context]
-    replies = subject.complete([ids for _, ids in asked], max_tokens)
+    grammars = [call_grammar(schemas(trial.tools), "auto") if trial.tools else "" for trial, _ in asked]
+    replies = subject.complete([ids for _, ids in asked], max_tokens, grammars=grammars)
     rows = []
     for (trial, _), (reply, reason) in zip(asked, replies, strict=True):
         marks = {"right": right(trial, reply), "well_formed": well_formed(trial, reply, reason)}

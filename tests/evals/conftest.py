@@ -35,7 +35,7 @@ class ByteSubject:
     def chat_ids(self, messages, tools=()):
         return [BOS, *render_chat(messages, tools).encode()]
 
-    def complete(self, prompts, max_tokens, stops=()):
+    def complete(self, prompts, max_tokens, stops=(), grammars=()):
         return [self.reply(bytes(ids[1:]).decode(), max_tokens) for ids in prompts]
 
     def follow(self, prompt, path):

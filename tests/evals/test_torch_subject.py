@@ -106,3 +106,10 @@ def test_size_counts_the_weights_only(hf_folder):
 def test_a_folder_that_is_no_model_is_an_error(tmp_path):
     with pytest.raises(SubjectError, match="neither"):
         open_subject(tmp_path)
+
+
+def test_a_grammar_keeps_its_own_row_and_no_other(subject):
+    prompts = [[subject.bos, *subject.encode(text)] for text in ("대한민국의 수도는", "Seoul is")]
+    kept = subject.complete(prompts, 12, grammars=['start: "서울" | "부산"', ""])
+    assert kept[0][0] in ("서울", "부산") and kept[0][1] == "stop"
+    assert kept[1] == subject.complete(prompts, 12)[1]

@@ -188,7 +188,7 @@ class Chat(Asked):
     def _agrees_with_itself(self) -> "Chat":
         if self.max_tokens and self.max_completion_tokens:
             raise ValueError("max_tokens: is the old name of max_completion_tokens; give one of them")
-        if self.grammar and self.response_format and self.response_format.schema_asked:
+        if self.grammar and self._form:
             raise ValueError("response_format: a reply is either a call, as tool_choice wants it, or this")
         return self
 
@@ -199,10 +199,15 @@ class Chat(Asked):
 
     @property
     def grammar(self) -> str | None:
-        """The grammar of the call that must be made."""
+        """The grammar of the call that must be made, or of those that may be."""
         tools, choice = self.schemas, self.tool_choice
         named = choice.function.name if isinstance(choice, Choice) else choice or "auto"
-        return None if named in ("auto", "none") else call_grammar(tools, named)
+        free = named == "none" or (named == "auto" and (not tools or self._form is not None))
+        return None if free else call_grammar(tools, named)
+
+    @property
+    def _form(self) -> dict[str, Any] | None:
+        return self.response_format.schema_asked if self.response_format else None
 
     def ids(self, model: Model) -> list[int]:
         """Token ids of the conversation."""
@@ -210,8 +215,11 @@ class Chat(Asked):
         return model.chat_ids([turn.message() for turn in self.messages], tools)
 
     def options(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"max_tokens": self.max_completion_tokens, "grammar": self.grammar}
-        found["json_schema"] = self.response_format and self.response_format.schema_asked
+        found: dict[str, Any] = {
+            "max_tokens": self.max_completion_tokens,
+            "grammar": self.grammar,
+            "json_schema": self._form,
+        }
         return super().options() | {name: value for name, value in found.items() if value is not None}
 
     def flow(self) -> CallFlow:

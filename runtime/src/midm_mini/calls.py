@@ -49,13 +49,20 @@ def schemas(tools: Sequence[Mapping[str, Any]]) -> Schemas:
     return found
 
 
+class Leave(str):
+    """A grammar that any text keeps to until it opens a call: a limit may cut it, and without it a reply goes on."""
+
+
 def call_grammar(tools: Schemas, choice: str) -> str:
-    """The grammar of one valid call, as `stream` takes it: of the tool `choice`, or of any if that is "required"."""
-    rules = [_rule(name, takes) for name, takes in tools.items() if choice in ("required", name)]
-    if not rules:
+    """The grammar of one valid call, as `stream` takes it: of the tool `choice`, or of any if that is "required"; if
+    it is "auto", of text in which every call is a valid one."""
+    takers = {name: takes for name, takes in tools.items() if choice in ("auto", "required", name)}
+    if not takers:
         listed = ", ".join(tools) or "none is"
         raise MidmError(f"tool_choice: {choice!r:.99} must be auto, none, required or a listed tool ({listed})")
-    return "start: " + "\n  | ".join(rules)
+    calls = "\n  | ".join(_rule(name, takes) for name, takes in takers.items())
+    opened = f'(opened ({calls}))* TEXT\nopened[lazy]: TEXT "{OPEN}"\nTEXT: /(.|\\n)*/'
+    return Leave(f"start: {opened}") if choice == "auto" else f'start: "{OPEN}" ({calls})'
 
 
 class CallFlow:
@@ -117,7 +124,7 @@ class CallFlow:
 
 
 def _rule(name: str, takes: Mapping[str, Any]) -> str:
-    opening, closing = f'{OPEN}{{"name": {_json(name)}, "arguments": ', f"}}{CLOSE}"
+    opening, closing = f'{{"name": {_json(name)}, "arguments": ', f"}}{CLOSE}"
     return f"{_json(opening)} {json_rule(takes)} {_json(closing)}"
 
 

@@ -1,6 +1,7 @@
 """Knows how a reply of any format is kept to a JSON schema or a grammar: llguidance tells which tokens may be next."""
 
 import json
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,9 @@ class Vocabulary:
         except ValueError as error:
             raise MidmError(f"no reply of this model can be kept to a grammar, for its tokens ({error})") from error
 
-    def constrained(self, choose: Chooser, grammar: str, *, limit: int) -> Chooser:
-        """`choose` kept to a grammar (Lark as llguidance has it, or GBNF) for a reply of at most `limit` tokens.
+    def constrained(self, choose: Chooser, grammar: str, *, limit: int | None) -> Chooser:
+        """`choose` kept to a grammar (Lark as llguidance has it, or GBNF) for a reply of at most `limit` tokens, in
+        which it ends; None: it may be cut.
 
         Raises MidmError on a grammar that is unsound, too large or allows no text.
         """
@@ -95,9 +97,10 @@ class Constraint:
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, matcher: "LLMatcher", choose: Chooser, *, marks: Sequence[int], limit: int
+        self, vocabulary: Vocabulary, matcher: "LLMatcher", choose: Chooser, *, marks: Sequence[int], limit: int | None
     ) -> None:
-        self._matcher, self._choose, self._left, self._hurries = matcher, choose, limit, False
+        self._matcher, self._choose, self._hurries = matcher, choose, False
+        self._left = math.inf if limit is None else limit
         self._size, self._ends, self._marks = vocabulary.size, vocabulary.ends, marks
 
     def __call__(self, logits_V: np.ndarray) -> int:
@@ -106,7 +109,7 @@ class Constraint:
         if int(logits_V.argmax()) in self._ends:
             token = self._closing(allowed_V, token)
         self._left -= 1
-        self._hurries = self._hurries or (self._left < ROOM and not self._ends_within(self._left, token))
+        self._hurries = self._hurries or (self._left < ROOM and not self._ends_within(int(self._left), token))
         if self._hurries:
             token = self._quickest(self._matcher)
         if not self._matcher.consume_token(token):

@@ -18,7 +18,7 @@ import numpy as np
 from midm_mini import format as bundle
 from midm_mini import headers
 from midm_mini.backend import Backend, Chooser
-from midm_mini.calls import CallFlow, Malformed, Part, Schemas, ToolCall, call_grammar, schemas
+from midm_mini.calls import CallFlow, Leave, Malformed, Part, Schemas, ToolCall, call_grammar, schemas
 from midm_mini.constraint import Vocabulary, json_rule
 from midm_mini.format import Message, MidmError
 from midm_mini.sampling import TextFlow, sampler
@@ -130,7 +130,7 @@ class Model:
                 raise ValueError("json_schema and grammar: a reply is kept to one of them")
             grammar = f"start: {json_rule(json_schema)}"
         if grammar is not None:
-            choose = self._vocabulary.constrained(choose, grammar, limit=wanted)
+            choose = self._kept(choose, grammar, limit=wanted)
         return Reply(self._pieces(ids, wanted, choose, TextFlow(stops)), {})
 
     def chat(
@@ -140,11 +140,14 @@ class Model:
         """Answers a conversation; `options` are those of `stream`. Control tokens inside a content stay plain text.
 
         tools: JSON schemas of the functions that may be called; see the reply's `tool_calls` and `malformed`.
-        tool_choice: auto lets the model choose, none hides the tools; required, or a tool's name, makes one valid call.
+        tool_choice: auto lets the model choose, and what it then calls is a listed tool with arguments that it takes
+        (where llguidance is installed and knows their schemas); none hides the tools; required, or a tool's name, makes
+        one valid call.
         passages: texts to answer from, given to the last user's turn.
         """
         listed, shown = schemas(tools), () if tool_choice == "none" else tools
-        if tool_choice not in ("auto", "none"):
+        kept = tool_choice not in ("auto", "none") or (shown and not options.keys() & {"grammar", "json_schema"})
+        if kept:
             options["grammar"] = call_grammar(listed, tool_choice)
         return Reply(self.stream(self.chat_ids(messages, shown, passages), **options), listed)
 
@@ -235,6 +238,14 @@ class Model:
                 return
             if turn != self._turn:
                 raise MidmError("this reply was ended by a newer request or by close(); read a reply before the next")
+
+    def _kept(self, choose: Chooser, grammar: str, *, limit: int) -> Chooser:
+        if not isinstance(grammar, Leave):
+            return self._vocabulary.constrained(choose, grammar, limit=limit)
+        try:
+            return self._vocabulary.constrained(choose, grammar, limit=None)
+        except MidmError:  # no llguidance, or a schema that it does not know: calls are held against it afterwards
+            return choose
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:

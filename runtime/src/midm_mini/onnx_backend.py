@@ -1,7 +1,7 @@
 """Knows ONNX folders: onnxruntime-genai ones and plain ones with a key-value cache, both as a Backend."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
@@ -46,7 +46,7 @@ class OnnxBackend:
         self.context = pick_context(context, trained=trained)
         with _naming(path / "tokenizer.json"):
             self._tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-        self._added = {n: token.content for n, token in self._tokenizer.get_added_tokens_decoder().items()}
+        self._spell = speller(self._tokenizer)
         self._past: dict[str, np.ndarray] = {}  # the plain graph's cache; genai keeps its own
         self._cached: list[int] = []  # what the cache that generates begins with, whatever was interrupted since
 
@@ -58,9 +58,7 @@ class OnnxBackend:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def token_bytes(self, token: int) -> bytes:
-        if token in self._added:
-            return self._added[token].encode("utf-8")
-        return bytes(BYTE_OF[letter] for letter in self._tokenizer.id_to_token(token) or "")  # a padding row has none
+        return self._spell(token)
 
     def start(self, ids: Sequence[int]) -> np.ndarray:
         return self._next(self._unread(ids))
@@ -162,6 +160,17 @@ class OnnxBackend:
         scores = found.pop("logits")[0].astype(np.float32, copy=False)
         self._past = found
         return scores
+
+
+def speller(tokenizer: Tokenizer) -> Callable[[int], bytes]:
+    """What says which bytes a token of a byte-level tokenizer stands for; a padding row has none."""
+    added = {token: it.content.encode("utf-8") for token, it in tokenizer.get_added_tokens_decoder().items()}
+
+    def spell(token: int) -> bytes:
+        known = added.get(token)
+        return bytes(BYTE_OF[letter] for letter in tokenizer.id_to_token(token) or "") if known is None else known
+
+    return spell
 
 
 @contextmanager
