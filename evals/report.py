@@ -34,7 +34,8 @@ bootstrap (10,000 draws of questions or documents): one that holds zero says tha
 CAN = """\
 Each line is a kind of trial, in phrasings never trained on. Right: the one call that is due, name and arguments equal;
 or a reply that says the answer and, where a passage contradicts what was learnt, not that. Well formed: in the language
-and form asked for, a call where one is due and nowhere else, and ended by the model itself.
+and form asked for, a call where one is due and nowhere else, and ended by the model itself. Whatever it calls is kept
+to the listed tools and the arguments that they take, as the wheel does: which tool, and with what, remains its own.
 Conversations, as they came: [conversations.md](conversations.md)."""
 ARTIFACTS = """\
 The share that is right, for Mini and every artifact; most are put to fewer trials, hence the wider intervals."""
