@@ -5,9 +5,9 @@
 Speed: every way in turn, three rounds, median step, AdamW for all; the Trainer with and without torch.compile and bf16.
 Time to quality: the Trainer's fastest way, its learning rate the best of four, trains the whole budget; ours, its
 learning rate the best of four and its decay the demo's, gets shares of the budget until its held-out bits per byte are
-as low. Seconds are steps times the median step, so that compiling counts for neither. The Trainer is not asked for bf16
-on a processor that has no such products, where a step takes a minute. Both at full
-schedules, so that neither is stopped in mid-air. Every training leaves its row in --kept.
+as low. Seconds are steps times the median step, so that compiling counts for neither, and both go through their full
+schedules, so that neither is stopped in mid-air. On a processor without products of bf16, where such a step takes a
+minute, the Trainer is not asked for them. Every training leaves its row in --kept.
 """
 
 import argparse
