@@ -162,7 +162,7 @@ class TorchSubject:
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
-        control = {self._tokenizer.token_to_id(name) for name in CONTROL_TOKENS}
+        control = [token for token in map(self._tokenizer.token_to_id, CONTROL_TOKENS) if token is not None]
         pieces = [*map(speller(self._tokenizer), range(self._model.config.vocab_size))]
         return Vocabulary(pieces, control=control, ends=self._stops, encode=self.encode)
 
