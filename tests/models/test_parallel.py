@@ -22,6 +22,7 @@ BATCH = {"ids": torch.arange(32).reshape(2, 16) + 3, "targets": torch.arange(32)
 
 RUNS = ("replicated", "sharded", "sharded_muon", "sharded_distillation", "sharded_preference")
 ROUNDING = 1e-5
+APART = {"sharded_distillation": 1 / 500}  # share of a matrix that may be farther: two of 2,048 were, with AVX2 alone
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +41,15 @@ def of_two(tokens, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_two_ranks_end_where_one_process_ends(of_two, tokens, tmp_path, name):
-    """But for one number in 500: where gradients cancel to nothing, Adam, which divides by their size, steps as far as
-    anywhere, and the order of a sum says whereto."""
+    """But for APART: where gradients cancel to nothing, Adam, which divides by their size, steps as far as anywhere,
+    and the order of a sum says whereto."""
     alone, both = getattr(two_ranks, name)(tokens, tmp_path), of_two[name]
     assert alone.keys() == both.keys()
     torch.testing.assert_close(both.pop("losses"), alone.pop("losses"), rtol=ROUNDING, atol=0)
     for key, tensor in both.items():
         apart = (tensor - alone[key]).abs().double()
         assert apart.max() <= 3 * PLAN.learning_rate, key
-        assert (apart > ROUNDING).double().mean() <= 1 / 500, key
+        assert (apart > ROUNDING).double().mean() <= APART.get(name, 0), (key, apart.max())
 
 
 @pytest.mark.slow
