@@ -36,7 +36,8 @@ MALFORMED, BYTES, SLOW, LEAVING, WRONG_KEYS, CROWD = 5_000, 5_000, 500, 200, 2_0
 GOOD = 200  # requests of the good client beside each; the attack goes on until both are through
 AT_ONCE, LEAVING_AT_ONCE = 64, 8
 ANSWERS, CONTEXT = (32, 128), 256  # tokens
-SAMPLING = {"temperature": 2.0, "top_p": 1.0, "seed": 1}  # so hot that hardly an answer ends early
+PROMPT = "물은 몇 도에서 끓어?"  # to be gone on with: a taught chat ends by itself, however hot
+SAMPLING = {"temperature": 2.0, "top_p": 1.0, "seed": 1}  # so hot that hardly a text ends early
 PEER_SAMPLING = {"min_tokens": max(ANSWERS)}  # it ends early all the same: `tokens`
 LIMIT = 40.0  # seconds of an attack, whatever is left of it
 
@@ -210,17 +211,16 @@ async def _many(one: Callable[[], Awaitable[None]], count: int, at_once: int, go
 
 def _good_client(port: int, asked: dict[str, Any], count: int) -> tuple[dict[int, list[float]], float, int]:
     """Seconds of `count` answers of each length by turns, the mean of the tokens they had, and how many failed."""
-    messages = [{"role": "user", "content": "물은 몇 도에서 끓어?"}]
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     took, written, failed = {answer: list[float]() for answer in ANSWERS}, list[int](), 0
     end = time.perf_counter() + LIMIT
     for answer in ANSWERS * count:
         if (started := time.perf_counter()) > end:
             break
-        body = json.dumps(asked | {"messages": messages, "max_tokens": answer})
+        body = json.dumps(asked | {"prompt": PROMPT, "max_tokens": answer})
         line = http.client.HTTPConnection("localhost", port, timeout=min(PATIENCE, end - started))
         try:
-            line.request("POST", "/v1/chat/completions", body, headers)
+            line.request("POST", "/v1/completions", body, headers)
             reply = line.getresponse()
             said, seconds = reply.read(), time.perf_counter() - started
             if reply.status == 200:

@@ -1,6 +1,7 @@
 """Knows connections: uvicorn's HTTP/1.1 with the limits that it lacks, so that slow or idle clients hold nobody up."""
 
 import asyncio
+import math
 import socket
 import time
 from typing import Any
@@ -10,27 +11,27 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class Pace:
-    """Spreads moments, `gap` seconds apart, over a second at most: a wave would hold the loop up for all at once."""
+    """Spreads moments, `gap` seconds apart: a wave would hold the loop up for all at once."""
 
-    def __init__(self, gap: float) -> None:
-        self._gap, self._last = gap, 0.0
+    def __init__(self, gap: float, *, most: float = math.inf) -> None:
+        self._gap, self._most, self._last = gap, most, 0.0
 
     def wait(self, least: float = 0.0) -> float:
-        """Seconds until the next moment, `least` to `least` + 1: what waits must not pile up."""
+        """Seconds until the next moment, `least` to `least` + `most`, where they pile up."""
         now = time.monotonic()
-        self._last = min(max(self._last + self._gap, now + least), now + least + 1)
+        self._last = min(max(self._last + self._gap, now + least), now + least + self._most)
         return self._last - now
 
 
 class Door(H11Protocol):
     """Beyond `connections`, the oldest that has no whole request here gives way to the newcomer (uvicorn's own limit
-    answers the newcomer 503, and so lets whoever came first keep everybody out), at `pace` up to twice as many, then
-    at once. A request's head must be complete within `seconds`, a refused request's body must end within them, and a
-    reply's bytes be taken within them."""
+    answers the newcomer 503, and so lets whoever came first keep everybody out), as `cuts` go up to twice as many, then
+    at once; broken heads are told so as `refusals` go. A request's head must be complete within `seconds`, a refused
+    request's body must end within them, and a reply's bytes be taken within them."""
 
-    def __init__(self, *args: Any, connections: int, seconds: float, pace: Pace, **more: Any) -> None:
+    def __init__(self, *args: Any, connections: int, seconds: float, cuts: Pace, refusals: Pace, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._most, self._seconds, self._pace = connections, seconds, pace
+        self._most, self._seconds, self._cuts, self._refusals = connections, seconds, cuts, refusals
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
 
@@ -49,7 +50,7 @@ class Door(H11Protocol):
         if len(self.connections) > 2 * self._most:
             self._make_room()
         elif len(self.connections) > self._most:
-            self.loop.call_later(self._pace.wait(), self._make_room)
+            self.loop.call_later(self._cuts.wait(), self._make_room)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -72,7 +73,8 @@ class Door(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            super().send_400_response(msg)
+            self.transport.pause_reading()  # what follows a broken head is no better
+            self.loop.call_later(self._refusals.wait(), super().send_400_response, msg)
         else:  # a reply is under way or out: uvicorn would fail to begin another
             self.transport.abort()
 

@@ -46,7 +46,7 @@ class Limits:
     connections: int = 256
     client_seconds: float = 10.0  # for a request's head, for its body, and to take a reply
     refusal_seconds: float = 0.2  # that a refusal is held back: whoever guesses or floods waits for each
-    pace: float = 0.004  # between two refusals, or two lines cut: a flood that comes in waves goes in single file
+    pace: float = 0.016  # between two refusals, or two lines cut: a flood that comes in waves goes in single file
 
 
 class Gone(Exception):
@@ -80,9 +80,10 @@ def listen(host: str, port: int, *, key: str | None) -> socket.socket:
 
 def build(desk: Desk, *, key: str | None, hosts: Iterable[str], limits: Limits) -> uvicorn.Server:
     """The service at a desk, ready to run on a socket."""
-    refusals, cuts = Pace(limits.pace), Pace(limits.pace)
+    refusals, cuts = Pace(limits.pace, most=1), Pace(limits.pace)
     guard = Guard(application(desk, limits), key=key, hosts=hosts, seconds=limits.refusal_seconds, pace=refusals)
-    door: Any = partial(Door, connections=limits.connections, seconds=limits.client_seconds, pace=cuts)
+    bounds: dict[str, Any] = {"connections": limits.connections, "seconds": limits.client_seconds}
+    door: Any = partial(Door, cuts=cuts, refusals=refusals, **bounds)
     quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False, "server_header": False}
     config = uvicorn.Config(
         guard, http=door, ws="none", lifespan="off", proxy_headers=False, timeout_graceful_shutdown=5,
