@@ -100,11 +100,12 @@ def test_a_queue_filled_by_one_client_is_not_full_for_another(gguf: Path) -> Non
         [one.close() for one in flood]
 
 
-def test_refusals_that_come_in_a_wave_go_in_single_file(gguf: Path) -> None:
+@pytest.mark.parametrize(("sent", "status"), [(head(b"", path="/none"), b" 404 "), (b"no head\r\n\r\n", b" 400 ")])
+def test_refusals_that_come_in_a_wave_go_in_single_file(gguf: Path, sent: bytes, status: bytes) -> None:
     with serving(gguf, limits=Limits(refusal_seconds=0.1, pace=0.1)) as service:
         started = time.perf_counter()
-        lines = [service.raw(head(b"", path="/none")) for _ in range(5)]
-        assert all(b" 404 " in everything(line, until=b"}}") for line in lines)
+        lines = [service.raw(sent) for _ in range(6)]
+        assert all(status in everything(line, until=b"}}") for line in lines)
         assert time.perf_counter() - started >= 0.5
         [line.close() for line in lines]
 
@@ -149,6 +150,15 @@ def test_beyond_the_most_connections_the_oldest_idle_one_gives_way(gguf: Path) -
         assert b" 200 " in everything(busy, until=b"}}")
         assert everything(idle[0]) == b""
         [line.close() for line in (busy, *idle)]
+
+
+def test_they_give_way_one_after_the_other_however_many_wait(gguf: Path) -> None:
+    with serving(gguf, limits=Limits(connections=4, pace=0.4)) as service:
+        started = time.perf_counter()
+        idle = [service.raw(b"GET") for _ in range(8)]
+        assert [everything(line) for line in idle[:4]] == [b""] * 4
+        assert time.perf_counter() - started >= 3 * 0.4
+        [line.close() for line in idle]
 
 
 def test_only_the_right_key_opens_and_without_one_nobody_else_can_come(gguf: Path) -> None:
