@@ -37,7 +37,8 @@ class Way:
     share: float = 0.55
     decay: float = 0.0  # 0: grown from the plateau of WSD
     momenta: str = "carried"  # along the mapping; or fresh
-    pace: float = 0.5  # of scratch's learning rate: growth heals, it does not begin
+    writes: str = "shared"  # of what a layer wrote, among its copies; or whole, by each
+    pace: float = 0.35  # of scratch's learning rate: growth goes on, it does not begin
 
     @property
     def young(self) -> str:
@@ -47,16 +48,17 @@ class Way:
 
 WAYS = {
     "overlap": Way("overlap"),
-    "identity": Way("identity"),
+    "identity": Way("identity", writes="whole"),
     "influence": Way("influence"),
     "angular": Way("angular"),
     "stack 3": Way("stack", layers=3, share=0.7),
     "stack 2": Way("stack", layers=2, share=0.85),
-    "overlap, decayed seed": Way("overlap", decay=0.2),
-    "overlap, fresh momenta": Way("overlap", momenta="fresh"),
-    "overlap, whole rate": Way("overlap", pace=1.0),
+    "stack 2, whole writes": Way("stack", layers=2, share=0.85, writes="whole"),
+    "stack 2, decayed seed": Way("stack", layers=2, share=0.85, decay=0.2),
+    "stack 2, fresh momenta": Way("stack", layers=2, share=0.85, momenta="fresh"),
+    "stack 2, whole rate": Way("stack", layers=2, share=0.85, pace=1.0),
 }
-ONE_SEED = ("overlap, decayed seed", "overlap, fresh momenta", "overlap, whole rate")  # choices that the others rest on
+ONE_SEED = tuple(name for name in WAYS if "," in name)  # choices that the others rest on
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ class Bench:
 
             source = f"{way.young}, {self.seed}"
             seed = checkpoints.load(self.kept / source)
-            model, mapping = depth_up(seed, layers=DEPTH, method=way.method, batches=calibrating(self.tokens))
+            chosen: Any = {"layers": DEPTH, "method": way.method, "writes": way.writes}
+            model, mapping = depth_up(seed, **chosen, batches=calibrating(self.tokens))
             at_birth = held_out(model, self.tokens, self.plan["pretrain"]["context"])["bpb"]
             state = self.kept / f"{own}, {self.seed}.state"
             shutil.rmtree(state, ignore_errors=True)
@@ -228,13 +231,14 @@ def stages(bench: Bench) -> dict[str, float]:
     from models.growth import depth_up
 
     first, second = bench.plan["pretrain"], bench.plan["midtrain"]
-    way = Way(bench.plan["upscale"]["method"], layers=first["shape"]["layers"], share=1.0, decay=first["decay"])
+    own = {name: bench.plan["upscale"][name] for name in ("method", "writes")}
+    way = Way(**own, layers=first["shape"]["layers"], share=1.0, decay=first["decay"])
     young = replace(bench, rate=first["learning_rate"]).young(way)
     tokens = round(second["tokens"] * bench.total / first["tokens"])
 
     def midtrained(name: str, layers: int) -> dict[str, Any]:
         seed, numbers = checkpoints.load(bench.kept / f"{way.young}, {bench.seed}"), second | {"phase": "phase2"}
-        model, _ = depth_up(seed, layers=layers, method=way.method, batches=calibrating(bench.tokens))
+        model, _ = depth_up(seed, layers=layers, **own, batches=calibrating(bench.tokens))
         at_birth = held_out(model, bench.tokens, second["context"])["bpb"]
         numbers = {key: value for key, value in numbers.items() if key not in ("tokens", "seed")}
         return {"bpb at birth": at_birth, **bench.train(model, name, tokens, **numbers)}

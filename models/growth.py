@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 Mapping = list[dict[str, Any]]
 Method = Literal["overlap", "influence", "angular", "identity", "stack"]
+Writes = Literal["whole", "shared"]
 Choice = tuple[list[int], dict[int, float]]  # the layer that each new one is copied from, and scores of those copied
 
 
 def depth_up(
-    seed: "LlamaForCausalLM", *, layers: int, method: Method, batches: "Sequence[torch.Tensor]" = ()
-) -> tuple["LlamaForCausalLM", Mapping]:
+    seed: "LlamaForCausalLM", *, layers: int, method: Method, writes: Writes = "whole",
+    batches: "Sequence[torch.Tensor]" = (),
+) -> tuple["LlamaForCausalLM", Mapping]:  # fmt: skip
     """Grows the seed to `layers` layers by copies; the mapping names for each the one it came from, and why.
 
     overlap: the first and the last `layers/2` (SOLAR, arXiv 2312.15166, §2; 32 → 48 gives [0,24) + [8,32)).
@@ -27,18 +29,26 @@ def depth_up(
     angular: the run of layers across which the stream turns least, repeated in place: what disturbs least.
     identity: evenly spread copies that write nothing until trained (LLaMA Pro, arXiv 2401.02415, §3.2).
     stack: the whole seed again and again (G_stack, arXiv 2405.15319).
-    `batches`: ids [B, T] on which influence and angular are measured. Raises ValueError for a depth a method lacks.
+    writes: what a layer adds to the stream is added by each of its copies whole, or shared among them, so that the
+    outputs hardly change (a residual step halved where layers are doubled: Chang et al. 2018, arXiv 1710.10348, §4).
+    `batches`: ids [B, T] on which influence and angular are measured. Raises ValueError for a depth a method lacks,
+    and for silent copies that are to share.
     """
     shape = shape_of(seed.config)
     _check(method, shape.layers, layers)
+    if (method, writes) == ("identity", "shared"):
+        raise ValueError("upscale.writes = shared: identity's copies write nothing; take whole, or another method")
     sources, scores = CHOICES[method](seed, layers, batches)
     copied = [source in sources[:layer] for layer, source in enumerate(sources)]
     grown = build(replace(shape, layers=layers), seed=0, device=_place(seed))
     given, number = seed.state_dict(), re.compile(r"(?<=^model\.layers\.)\d+")
     taken = {name: number.sub(lambda layer: str(sources[int(layer[0])]), name) for name in grown.state_dict()}
     grown.load_state_dict({name: given[source] for name, source in taken.items()})
-    if method == "identity":
-        _silence([layer for layer, copy in zip(grown.model.layers, copied, strict=True) if copy])
+    for layer, source, copy in zip(grown.model.layers, sources, copied, strict=True):
+        if writes == "shared":
+            _weaken(layer, 1 / sources.count(source))
+        elif method == "identity" and copy:
+            _weaken(layer, 0)
     rows = zip(sources, copied, strict=True)
     mapping = [{"layer": layer, "from": source, "copy": copy} for layer, (source, copy) in enumerate(rows)]
     return grown, [row | _reason(row, method, scores) for row in mapping]
@@ -99,15 +109,14 @@ CHOICES: dict[Method, Callable[..., Choice]] = {
 }  # fmt: skip
 
 
-def _silence(layers: "list[torch.nn.Module]") -> None:
-    """Zeroes what layers write; what they compute stays a copy, so that the first steps have a direction."""
+def _weaken(layer: "torch.nn.Module", share: float) -> None:
+    """Leaves a share of what a layer writes; what it computes stays, so that the first steps have a direction."""
     import torch
 
     with torch.no_grad():
-        for layer in layers:
-            for name, weight in layer.named_parameters():
-                if name.endswith(("o_proj.weight", "down_proj.weight")):
-                    weight.zero_()
+        for name, weight in layer.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                weight.mul_(share)
 
 
 def _reason(row: dict[str, Any], method: Method, scores: dict[int, float]) -> dict[str, Any]:

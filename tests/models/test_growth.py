@@ -63,6 +63,27 @@ def test_identity_growth_changes_no_output_and_its_silent_layers_can_learn():
     assert grown.model.layers[2].mlp.down_proj.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize(("method", "layers"), [("overlap", 12), ("stack", 24)])
+def test_copies_that_share_what_a_layer_wrote_change_outputs_far_less(method, layers):
+    model = heard(seed(8))
+    whole, shared = (depth_up(model, layers=layers, method=method, writes=writes) for writes in ("whole", "shared"))
+    counts = {source: origins(shared[1]).count(source) for source in origins(shared[1])}
+    assert max(counts.values()) == layers // 8 + (method == "overlap")
+    for row in shared[1]:
+        ours, theirs = shared[0].model.layers[row["layer"]], model.model.layers[row["from"]]
+        for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            part = counts[row["from"]] if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
+            torch.testing.assert_close(a, b / part)
+    with torch.no_grad():
+        far, near = (float((it(IDS).logits - model(IDS).logits).square().mean()) for it, _ in (whole, shared))
+    assert near < far / 4
+
+
+def test_copies_that_write_nothing_cannot_share():
+    with pytest.raises(ValueError, match=r"upscale\.writes"):
+        depth_up(seed(4), layers=6, method="identity", writes="shared")
+
+
 def test_influence_copies_the_layers_that_change_the_stream_most():
     model = heard(seed(4))
     with torch.no_grad():
