@@ -72,9 +72,12 @@ class Door(H11Protocol):
         self._writing = _cancelled(self._writing)
 
     def send_400_response(self, msg: str) -> None:
+        self.transport.pause_reading()  # what follows a broken head is no better
+        self.loop.call_later(self._refusals.wait(), self._end_broken, msg)
+
+    def _end_broken(self, msg: str) -> None:
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.pause_reading()  # what follows a broken head is no better
-            self.loop.call_later(self._refusals.wait(), super().send_400_response, msg)
+            super().send_400_response(msg)
         else:  # a reply is under way or out: uvicorn would fail to begin another
             self.transport.abort()
 
