@@ -36,7 +36,7 @@ class Plan:
     steps: int
     batch: int  # examples per step
     context: int  # tokens per example, at most
-    optimizer: Literal["muon", "adamw"]
+    optimizer: Literal["muon", "muon_polar", "adamw"]
     schedule: Literal["wsd", "cosine"]
     learning_rate: float
     warmup: float  # fraction of steps

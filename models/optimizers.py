@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from models.fit import Plan
 
 
-NEWTON_SCHULZ = 4  # rounds of 5 by default: 2.6248 bits per byte for 2.6243, a fifth of Muon's cost saved (docs/log.md)
+POLAR = ((8.0934, -23.6205, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))  # of x, x³, x⁵, by round
+ROUNDS = {"muon": 4, "muon_polar": len(POLAR)}  # of torch's 5: 2.6248 bits per byte for 2.6243 (docs/log.md)
 
 
 def optimizers_of(model: "LlamaForCausalLM", plan: "Plan") -> list["torch.optim.Optimizer"]:
@@ -25,14 +26,15 @@ def optimizers_of(model: "LlamaForCausalLM", plan: "Plan") -> list["torch.optim.
     named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     inner = {n: w for n, w in named.items() if w.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n}
     whole = {name: weight for name, weight in inner.items() if "lora_" not in name}  # a factor is no map of its own
-    by_muon = whole if plan.optimizer == "muon" else {}
+    by_muon = whole if plan.optimizer in ROUNDS else {}
     decaying = [weight for name, weight in inner.items() if name not in by_muon]
     others = [weight for name, weight in named.items() if name not in inner]
     groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
     own: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
     adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, fused=True, **own)
-    muon_only: dict[str, Any] = {"momentum": 0.95, "ns_steps": NEWTON_SCHULZ, "adjust_lr_fn": "match_rms_adamw"}
-    muon = torch.optim.Muon if kernels.precision() == "bf16" else _muon_in_float32()
+    muon_only: dict[str, Any] = {"momentum": 0.95, "ns_steps": ROUNDS["muon"], "adjust_lr_fn": "match_rms_adamw"}
+    rounded = torch.optim.Muon if kernels.precision() == "bf16" else _muon_in_float32()
+    muon = _polar_muon() if plan.optimizer == "muon_polar" else rounded
     return [*([muon(by_muon.values(), **muon_only, **own)] if by_muon else []), adamw]
 
 
@@ -49,5 +51,41 @@ def _muon_in_float32() -> type["torch.optim.Muon"]:
         def step(self, closure: Any = None) -> Any:
             with Uncast():
                 return super().step(closure)
+
+    return Muon
+
+
+def _polar_muon() -> type["torch.optim.Muon"]:
+    """torch's Muon, but for how it makes a matrix orthogonal: by polynomials that differ from round to round, each the
+    nearest to 1 on what the one before leaves of the singular values (Polar Express, Amsel et al. 2025, arXiv
+    2505.16932, §3), begun at (Σσ⁴)^¼ for (Σσ²)^½, which the first round's product gives and which leaves less to do."""
+    import torch
+
+    rounded = kernels.precision() == "bf16"
+
+    def orthogonal(update: "torch.Tensor") -> "torch.Tensor":
+        wide = update.T if len(update) > update.shape[1] else update
+        wide = wide.bfloat16() if rounded else wide
+        gram = wide @ wide.T
+        size = gram.norm().clamp(min=1e-14)
+        wide, gram = wide / size.sqrt(), gram / size
+        for number, (a, b, c) in enumerate(POLAR):
+            gram = wide @ wide.T if number else gram
+            wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+        return wide.T if len(update) > update.shape[1] else wide
+
+    class Muon(torch.optim.Muon):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:
+            for group in self.param_groups:
+                for weight in (weight for weight in group["params"] if weight.grad is not None):
+                    state = self.state[weight]
+                    if not state:
+                        state["momentum_buffer"] = torch.zeros_like(weight.grad)
+                    momentum = state["momentum_buffer"]
+                    momentum.lerp_(weight.grad, 1 - group["momentum"])
+                    update = orthogonal(weight.grad.lerp(momentum, group["momentum"]))
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.add_(update, alpha=-0.2 * group["lr"] * max(weight.shape) ** 0.5)
 
     return Muon

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.optimizers import NEWTON_SCHULZ
+from models.optimizers import ROUNDS
 from models.shapes import Shape, rows_for
 
 
@@ -33,10 +33,10 @@ def frozen_of(stage: str, shapes: dict[str, Shape]) -> Shape | None:
 
 
 def muon_flops(shape: Shape, own: dict[str, Any]) -> float:
-    """What orthogonalising hidden matrices costs: a Newton–Schulz round takes about 2 × width per weight and step."""
+    """What orthogonalising hidden matrices costs: a round takes about 2 × width per weight and step."""
     hidden = shape.parameters() - (1 if shape.tied else 2) * shape.vocab_rows * shape.hidden
     steps = own["tokens"] / own["batch_tokens"]
-    return steps * NEWTON_SCHULZ * 2 * shape.hidden * hidden if own["optimizer"] == "muon" else 0.0
+    return steps * ROUNDS.get(own["optimizer"], 0) * 2 * shape.hidden * hidden
 
 
 def duration(seconds: float) -> str:

@@ -78,7 +78,8 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize(("optimizer", "precision"), [("muon", "no"), ("adamw", "no"), ("muon", "bf16")])
+@pytest.mark.parametrize("optimizer", ["muon", "muon_polar", "adamw"])
+@pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_a_killed_run_resumes_and_ends_bit_identical(tokens, tmp_path, monkeypatch, optimizer, precision):
     monkeypatch.setenv("OPENMIDM_PRECISION", precision)
     plan = replace(PLAN, optimizer=optimizer)

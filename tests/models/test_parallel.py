@@ -20,7 +20,7 @@ from tests.models.test_shapes import BASE, MINI
 BATCH = {"ids": torch.arange(32).reshape(2, 16) + 3, "targets": torch.arange(32).reshape(2, 16) + 4}
 
 
-RUNS = ("replicated", "sharded", "sharded_muon", "sharded_distillation", "sharded_preference")
+RUNS = ("replicated", "sharded", "sharded_muon", "sharded_polar", "sharded_distillation", "sharded_preference")
 ROUNDING = 1e-5
 APART = {"sharded_distillation": 1 / 500}  # share of a matrix that may be farther: two of 2,048 were, with AVX2 alone
 

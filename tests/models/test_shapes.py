@@ -82,7 +82,7 @@ def test_a_word_begins_near_the_same_word_behind_a_space(tmp_path):
         assert torch.allclose(after.weight[7], 0.8 * before.weight[5] + 0.6 * before.weight[7])
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("optimizer", ["muon", "muon_polar", "adamw"])
 def test_hidden_matrices_alone_decay(tiny, optimizer):
     """Steps without a gradient: what still moves is what decays."""
     before = {name: weight.detach().clone() for name, weight in tiny.named_parameters()}

@@ -63,6 +63,11 @@ def sharded_muon(tokens, out):
     return sharded(tokens, out, optimizer="muon")
 
 
+def sharded_polar(tokens, out):
+    """The same by other products."""
+    return sharded(tokens, out, optimizer="muon_polar")
+
+
 def sharded_killed(tokens, out):
     """The same, killed after its first save, and resumed."""
     try:
