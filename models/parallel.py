@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from models import kernels
 from models.kernels import CHUNK
-from models.optimizers import ROUNDS
 from models.shapes import Shape
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def memory(shape: Shape, *, ranks: int, tokens: int, optimizer: str, recomputed:
     embeddings = (1 if shape.tied else 2) * shape.vocab_rows * shape.hidden
     hidden = shape.parameters() - embeddings
     vectors = (2 * shape.layers + 1) * shape.hidden  # the norms, which Muon leaves to AdamW
-    states = 16.0 * shape.parameters() - (4 * (hidden - vectors) if optimizer in ROUNDS else 0)
+    states = 16.0 * shape.parameters() - (4 * (hidden - vectors) if optimizer != "adamw" else 0)
     two_layers = 2 * hidden / shape.layers
     gathered = (embeddings + two_layers) * (2 + 4) if ranks > 1 else 2.0 * shape.parameters()
     attention = 2 * shape.head_dim * (shape.heads + shape.kv_heads)
