@@ -271,7 +271,7 @@ def test_the_log_counts_and_never_quotes(service: Service, caplog, monkeypatch) 
 
 def test_a_fault_under_way_ends_a_stream_with_an_error(service: Service, monkeypatch) -> None:
     monkeypatch.setattr(
-        "midm_mini.Model._text_bytes", lambda model, token: {}["비밀"] if service.steps % 4 == 3 else b"x"
+        "midm_mini.Model._spell", lambda model, token: {}["비밀"] if service.steps % 4 == 3 else (b"x", False)
     )
     with pytest.raises(openai.APIError, match="the model failed"):
         list(service.client.chat.completions.create(**ASK, stream=True))

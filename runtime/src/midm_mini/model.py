@@ -98,7 +98,7 @@ class Model:
         known = all(len(found) == 1 for found in ids)
         self.chats = known and set(templates) == {bundle.CHAT_TEMPLATE}  # no other template is ever run
         self._silent = frozenset(found[0] for found in ids if len(found) == 1)
-        self._spelt: dict[int, bytes] = {}
+        self._spelt: dict[int, tuple[bytes, bool]] = {}  # what a token shows, and whether it ends a reply
 
     def stream(
         self, prompt: str | Sequence[int], *, max_tokens: int | None = None, temperature: float = 0.0,
@@ -177,7 +177,7 @@ class Model:
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """The text of `ids`; control tokens have none, invalid UTF-8 becomes U+FFFD."""
-        return b"".join(map(self._text_bytes, self._checked(ids))).decode("utf-8", "replace")
+        return b"".join(self._spell(token)[0] for token in self._checked(ids)).decode("utf-8", "replace")
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """float32 [T, V]: row t scores the token after ids[t]; raises MidmError when T exceeds the context."""
@@ -231,8 +231,9 @@ class Model:
         started = time.perf_counter()
         self._turn = turn = self._turn + 1
         for count, token in enumerate(self._backend.write(ids, choose), 1):
-            text = flow.push(self._text_bytes(token))
-            reason = "stop" if self._backend.ends(token) or flow.stopped else "length" if count == limit else None
+            shown, ends = self._spell(token)
+            text = flow.push(shown)
+            reason = "stop" if ends or flow.stopped else "length" if count == limit else None
             yield Piece(text + flow.rest() if reason else text, token, reason, time.perf_counter() - started)
             if reason:
                 return
@@ -266,10 +267,11 @@ class Model:
             raise MidmError(f"token ids: need at least one, each from 0 to {self.vocab_size - 1}")
         return checked
 
-    def _text_bytes(self, token: int) -> bytes:
+    def _spell(self, token: int) -> tuple[bytes, bool]:
         if token not in self._spelt:  # asking the tokenizer took 6 us, a token of demo's 220
-            silent = token in self._silent or self._backend.ends(token)
-            self._spelt[token] = b"" if silent else self._backend.token_bytes(token)
+            ends = self._backend.ends(token)
+            silent = ends or token in self._silent
+            self._spelt[token] = b"" if silent else self._backend.token_bytes(token), ends
         return self._spelt[token]
 
 

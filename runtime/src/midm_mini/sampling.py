@@ -49,11 +49,12 @@ class TextFlow:
 
     def __init__(self, stop: Sequence[str]) -> None:
         self.stopped, self._stop, self._held = False, stop, ""
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # only truly invalid bytes become U+FFFD
+        self._open = b""  # the beginning of a character
 
     def push(self, data: bytes) -> str:
         """The text that became safe; after a stop string `stopped` is true and nothing follows."""
-        text = self._held + self._decoder.decode(data)
+        text, read = codecs.utf_8_decode(data := self._open + data, "replace", False)  # invalid bytes become U+FFFD
+        self._open, text = data[read:], self._held + text
         if not self._stop:
             return text
         found = [at for at in map(text.find, self._stop) if at >= 0]
