@@ -33,8 +33,8 @@ def optimizers_of(model: "LlamaForCausalLM", plan: "Plan") -> list["torch.optim.
     own: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
     adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, fused=True, **own)
     muon_only: dict[str, Any] = {"momentum": 0.95, "ns_steps": ROUNDS["muon"], "adjust_lr_fn": "match_rms_adamw"}
-    rounded = torch.optim.Muon if kernels.precision() == "bf16" else _muon_in_float32()
-    muon = _polar_muon() if plan.optimizer == "muon_polar" else rounded
+    of_torch = torch.optim.Muon if kernels.precision() == "bf16" else _muon_in_float32()
+    muon = _polar_muon() if plan.optimizer == "muon_polar" else of_torch
     return [*([muon(by_muon.values(), **muon_only, **own)] if by_muon else []), adamw]
 
 

@@ -23,7 +23,7 @@ class TrainingParams(StageParams):
     tokens: int  # training tokens of this phase
     batch_tokens: int  # tokens per optimizer step
     context: int  # tokens per example
-    optimizer: Literal["muon", "muon_polar", "adamw"]  # muon: hidden matrices by Muon, the rest by AdamW
+    optimizer: Literal["muon", "muon_polar", "adamw"]  # muon…: hidden matrices by Muon, the rest by AdamW
     schedule: Literal["wsd", "cosine"]
     learning_rate: float  # peak
     warmup: float  # fraction of the steps

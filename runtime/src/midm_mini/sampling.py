@@ -53,7 +53,8 @@ class TextFlow:
 
     def push(self, data: bytes) -> str:
         """The text that became safe; after a stop string `stopped` is true and nothing follows."""
-        text, read = codecs.utf_8_decode(data := self._open + data, "replace", False)  # invalid bytes become U+FFFD
+        data = self._open + data
+        text, read = codecs.utf_8_decode(data, "replace", False)  # only truly invalid bytes become U+FFFD
         self._open, text = data[read:], self._held + text
         if not self._stop:
             return text
