@@ -14,6 +14,7 @@ SAMPLES = 20
 LANGUAGES = ("ko", "en")
 CHANGE = ("of the same items", "before", "after", "difference")
 KINDS = {  # kind of trial → what is asked there, in the order of reading; other kinds follow under their own name
+    "greeting": "answers what people say first",
     "question": "says a learnt fact, asked in a chat",
     "tool-calculator": "calls the calculator",
     "tool-date": "calls the calendar",

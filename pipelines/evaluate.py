@@ -37,14 +37,15 @@ def main(
     asked = {lang: quiz.sample(pool, lang=lang, n=params.max_questions, seed=params.seed) for lang in ("ko", "en")}
     folder, size = documents / "validation", params.max_validation_bytes
     texts = {lang: material.held_out_texts(folder, lang=lang, max_bytes=size) for lang in asked}
-    drawn = trials.first_of_each(trials.read_trials(questions / "trials.jsonl"), portion.trials)
+    every = [*trials.greetings(), *trials.read_trials(questions / "trials.jsonl")]
+    drawn = trials.first_of_each(every, portion.trials)
     talks = held_back.read_conversations(questions / "held_back.jsonl", per_source=portion.held_back)
     n_chat, started = min(portion.chat_questions, *map(len, asked.values())), time.perf_counter()
     judged = open_subject(model)
     journal.step(0, **{"perf/load_seconds": time.perf_counter() - started})
     result: dict[str, Any] = {"chance": quiz.CHANCE, "size_bytes": size_bytes(model), "n_chat": n_chat, "few_shot": {}}
     started, chats = time.perf_counter(), trials.as_trials(chain.from_iterable(q[:n_chat] for q in asked.values()))
-    rows = trials.put(judged, [*trials.greetings(), *chats], max_tokens=params.max_new_tokens)
+    rows = trials.put(judged, chats, max_tokens=params.max_new_tokens)
     tokens = sum(len(judged.encode(row["reply"])) + (row["finish_reason"] == "stop") for row in rows)
     journal.step(0, **{"perf/decode_tokens_per_s": tokens / (time.perf_counter() - started)})
     drawn += held_back.openings(judged, talks, per_source=params.held_back_replies)

@@ -1,14 +1,17 @@
 """What right and well-formed replies are, whatever the model."""
 
 import json
+from pathlib import Path
 
 import pytest
 from midm_mini.format import chat_segments
 
+from corpus.world import load_talks
 from evals import trials
 from evals.material import MaterialError
 from evals.questions import Question
 
+TALK = Path(__file__).parents[2] / "data/sample/world/talk"
 ADD = {
     "name": "calculator", "description": "adds",
     "parameters": {"type": "object", "properties": {"expression": {}, "digits": {}}},
@@ -113,12 +116,22 @@ def test_replies_are_marked_counted_and_kept(fakes):
 
     subject = fakes.Subject(fakes.uniform, context=500, reply=reply)
     too_long = trial(messages=[{"role": "user", "content": "?" * 500}])
-    rows = trials.put(subject, [*trials.greetings(), *asked, too_long], max_tokens=5)
+    read = trial(kind="held back", expected=[])
+    rows = trials.put(subject, [read, read, *asked, too_long], max_tokens=5)
     assert heard[0].endswith("<|start_header_id|>assistant<|end_header_id|>\n\n") and len(rows) == 10
     found = trials.summary(rows)
     assert set(found) == {"passage", "tool-none"}
     cell = found["passage"]["ko"]
     assert cell["right"]["marks"] == cell["well_formed"]["marks"] == "1010" and cell["right"]["value"] == 0.5
+
+
+def test_greetings_are_said_in_words_that_training_does_not_have():
+    said = {text.casefold() for row in load_talks(TALK)["everyday"] for text in row[:2]}
+    asked = trials.greetings()
+    assert {(one.lang, one.kind) for one in asked} == {("ko", "greeting"), ("en", "greeting")}
+    assert not said & {one.messages[0]["content"].casefold() for one in asked}
+    taught = " ".join(text for row in load_talks(TALK)["everyday"] for text in row[2:])
+    assert all(one.expected and one.expected[0] in taught for one in asked)
 
 
 def test_the_first_of_each_kind_and_language_are_a_beginning_of_them_all():

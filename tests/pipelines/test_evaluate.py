@@ -125,7 +125,7 @@ def test_a_subject_is_asked_its_portion_and_every_other_one_what_others_are(plac
     assert found["few_shot"]["ko"]["n"] == 3 and len(found["held_back"]["mine"]["nats"]) == 2
     rows = [json.loads(line) for line in (tmp_path / "x" / "out" / "replies.jsonl").read_text().splitlines()]
     kinds = [row["kind"] for row in rows]
-    assert kinds == ["greeting"] * 2 + ["question"] * 12 + ["passage"] * 2 + ["held back"]
+    assert kinds == ["question"] * 12 + ["greeting"] * 2 + ["passage"] * 2 + ["held back"]
     other = run(place, tmp_path / "y", subject="y")
     assert set(other["trials"]) == {"question"} and other["n_chat"] == 2 and other["few_shot"]["ko"]["n"] == 0
     assert (
