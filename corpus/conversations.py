@@ -12,7 +12,7 @@ from corpus.passages import SORTS, Reading, readings
 from corpus.repeats import repeats
 from corpus.synthesis import REPLY, Taught
 from corpus.tools import ARGUMENTS, Use, schema, uses
-from corpus.world import LANGUAGES, Asked, Fact, Relation, WorldError, load_asked, load_lists, render
+from corpus.world import LANGUAGES, Asked, Fact, Relation, WorldError, load_asked, render
 
 KINDS = {  # of trials with tools
     "tool-calculator": ("calculator",), "tool-date": ("date_after", "days_between"), "tool-unit": ("convert",),
@@ -38,12 +38,11 @@ class Numbers(BaseModel):
 
 @dataclass(frozen=True)
 class Maker:
-    """What conversations are made of: the taught facts, all facts of the same relations, tools and system prompts."""
+    """What conversations are made of: the taught facts, all facts of the same relations, and tools."""
 
     taught: Taught
     wide: Taught
     asked: dict[str, Asked]
-    systems: Mapping[str, Sequence[str]]
 
     @property
     def tools(self) -> list[str]:
@@ -54,15 +53,31 @@ class Maker:
 def records(known: Mapping[str, Relation], taught: Taught, talk: Path, numbers: Numbers) -> dict[str, list]:
     """All conversations by the name of their file: dialogues, preferences, trials.
 
-    known: the whole world; talk: its folder that holds tools.yaml and system.yaml.
+    known: the whole world; talk: its folder that holds tools.yaml.
     """
     wide = Taught(seed=taught.seed, relations={name: known[name] for name in taught.relations})
     asked = load_asked(talk / "tools.yaml")
     if set(asked) != set(ARGUMENTS):
         raise WorldError(f"{talk / 'tools.yaml'}: asks for {sorted(asked)}; the tools are {sorted(ARGUMENTS)}")
-    maker = Maker(taught, wide, asked, load_lists(talk / "system.yaml"))
+    maker = Maker(taught, wide, asked)
     made = {"dialogues": dialogues, "preferences": preferences, "trials": trials}
     return {name: [*make(maker, numbers)] for name, make in made.items()}
+
+
+def opened(
+    records: Mapping[str, Iterable[dict]], taught: Taught, systems: Mapping[str, Sequence[str]]
+) -> dict[str, list]:
+    """The records by the name of their file; one conversation in four has a system prompt of its language before it."""
+
+    def one(record: dict) -> dict:
+        turns = next((key for key in ("messages", "prompt") if key in record), "")
+        if not turns or taught.draw("system", record["id"]) % 4:
+            return record
+        texts = systems[record["lang"]]
+        said = {"role": "system", "content": texts[taught.draw("prompt", record["id"]) % len(texts)]}
+        return record | {turns: [said, *record[turns]]}
+
+    return {name: [one(record) for record in rows] for name, rows in records.items()}
 
 
 def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
@@ -187,18 +202,15 @@ def _cited(reading: Reading, lang: str) -> str:
 
 
 def _record(maker: Maker, name: str, lang: str, kind: str, messages: list[Message], tool: str = "") -> dict:
-    """A conversation; one in four has a system prompt, and where a tool (or NONE) is meant, one to three are listed."""
-    taught, record = maker.taught, {"id": name, "lang": lang, "kind": kind}
-    if taught.draw("system", name) % 4 == 0:
-        systems = maker.systems[lang]
-        messages = [{"role": "system", "content": systems[taught.draw("prompt", name) % len(systems)]}, *messages]
+    """A conversation; where a tool (or NONE) is meant, one to three are listed."""
+    taught, record = maker.taught, {"id": name, "lang": lang, "kind": kind, "messages": messages}
     if not tool:
-        return record | {"messages": messages}
+        return record
     others = [other for other in maker.tools if other != (tool if tool != NONE else "lookup")]
     count = OTHERS[taught.draw("more", name) % len(OTHERS)] + (tool == NONE)
     more = taught.shuffled(others, "others", name, key=str)[:count]
     listed = taught.shuffled([*more, *[tool] * (tool != NONE)], "listed", name, key=str)
-    return record | {"messages": messages, "tools": [schema(each, maker.asked) for each in listed]}
+    return record | {"tools": [schema(each, maker.asked) for each in listed]}
 
 
 def _pair(record: dict, chosen: str, rejected: str) -> dict:

@@ -14,8 +14,9 @@ SAMPLES = 20
 LANGUAGES = ("ko", "en")
 CHANGE = ("of the same items", "before", "after", "difference")
 KINDS = {  # kind of trial → what is asked there, in the order of reading; other kinds follow under their own name
-    "greeting": "answers what people say first",
     "question": "says a learnt fact, asked in a chat",
+    "greeting": "answers what people say first",
+    "preset": "the same under the preset's system prompt",
     "tool-calculator": "calls the calculator",
     "tool-date": "calls the calendar",
     "tool-unit": "calls the unit converter",

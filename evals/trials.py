@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from midm_mini.calls import CallFlow, Malformed, ToolCall, call_grammar, schemas
-from midm_mini.format import MidmError, chat_segments
+from midm_mini.format import SYSTEM_PROMPTS, MidmError, chat_segments
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from evals.material import MaterialError, read_jsonl
@@ -20,12 +20,12 @@ SCRIPTS = {"ko": (re.compile("[가-힣ㄱ-ㅣ]"), 0.5), "en": (re.compile("[A-Za
 UNMARKED = ("held back",)  # kinds whose replies nobody can mark by a list of texts: they are read
 GREETINGS = {  # what people say first, in words that data/sample/world/talk does not have, and what a reply to it says
     "ko": {
-        "안녕하세요? 당신은 누구인가요?": "언어 모델", "이름이 뭔가요?": "오픈미듬", "넌 인간이야?": "아니요",
+        "안녕하세요? 당신은 누구인가요?": "언어 모델", "이름이 뭔가요?": "미니", "넌 인간이야?": "아니요",
         "안녕하세요, 반가워요!": "안녕하세요", "도와주셔서 감사합니다.": "천만에요", "무엇을 도와줄 수 있어?": "질문",
         "안녕히 계세요, 다음에 봐요.": "안녕히", "안녕하세요! 잘 지내시죠?": "잘 지냅니다",
     },
     "en": {
-        "Hello! Who are you?": "language model", "Could you tell me your name?": "OpenMidm",
+        "Hello! Who are you?": "language model", "Could you tell me your name?": "Mini",
         "Are you a human being?": "No", "Hello, nice to meet you!": "Nice to meet you",
         "Thank you for helping me.": "welcome", "What are you able to do?": "answer questions",
         "Goodbye, see you soon!": "Goodbye", "Hi, how are you doing?": "fine",
@@ -100,6 +100,15 @@ def greetings() -> list[Trial]:
         for lang, texts in GREETINGS.items()
         for number, (text, said) in enumerate(texts.items(), 1)
     ]
+
+
+def under_preset(asked: Iterable[Trial]) -> list[Trial]:
+    """The same chats after the wheel's own system prompt."""
+    made = []
+    for one in asked:
+        messages = [{"role": "system", "content": SYSTEM_PROMPTS[one.lang]}, *one.messages]
+        made.append(one.model_copy(update={"id": f"preset/{one.id}", "kind": "preset", "messages": messages}))
+    return made
 
 
 def as_trials(questions: Iterable[Question]) -> list[Trial]:

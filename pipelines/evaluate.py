@@ -37,8 +37,6 @@ def main(
     asked = {lang: quiz.sample(pool, lang=lang, n=params.max_questions, seed=params.seed) for lang in ("ko", "en")}
     folder, size = documents / "validation", params.max_validation_bytes
     texts = {lang: material.held_out_texts(folder, lang=lang, max_bytes=size) for lang in asked}
-    every = [*trials.greetings(), *trials.read_trials(questions / "trials.jsonl")]
-    drawn = trials.first_of_each(every, portion.trials)
     talks = held_back.read_conversations(questions / "held_back.jsonl", per_source=portion.held_back)
     n_chat, started = min(portion.chat_questions, *map(len, asked.values())), time.perf_counter()
     judged = open_subject(model)
@@ -48,6 +46,8 @@ def main(
     rows = trials.put(judged, chats, max_tokens=params.max_new_tokens)
     tokens = sum(len(judged.encode(row["reply"])) + (row["finish_reason"] == "stop") for row in rows)
     journal.step(0, **{"perf/decode_tokens_per_s": tokens / (time.perf_counter() - started)})
+    more = [*trials.greetings(), *trials.under_preset(chats), *trials.read_trials(questions / "trials.jsonl")]
+    drawn = trials.first_of_each(more, portion.trials)
     drawn += held_back.openings(judged, talks, per_source=params.held_back_replies)
     tried = trials.put(judged, drawn, max_tokens=params.trial_tokens)
     result["trials_too_long"], rows = len(drawn) - len(tried), [*rows, *tried]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from corpus import chats, contrasts, conversations, diversity, generators, shards, synthesis
 from corpus import recipes as cooking
-from corpus.world import load, load_talks
+from corpus.world import load, load_lists, load_talks
 from pipelines._journal import Journal
 from pipelines._stage import StageError, StageParams, enter
 
@@ -33,13 +33,13 @@ def main(
 ) -> None:  # fmt: skip
     """Writes documents/, questions, conversations of every use as JSON lines; replies are kept beside `scratch`."""
     known, chosen = load(world), cooking.load(recipes, params.recipes)
-    cap = params.facts_per_relation
+    cap, talk, repeats = params.facts_per_relation, world / "talk", params.talk_repeats.model_dump()
     taught = synthesis.taught_part(known, params.relations, facts_per_relation=cap, seed=params.seed)
     made = list(synthesis.documents(taught, params))
-    records = synthesis.records(taught, params, load_talks(world / "talk"))
-    records = synthesis.joined(records, conversations.records(known, taught, world / "talk", params.conversations))
-    opposed = contrasts.load(world / "talk" / "contrasts.yaml")
-    records["dialogues"] += contrasts.dialogues(opposed, taught, repeats=params.talk_repeats.model_dump())
+    records = synthesis.records(taught, params, load_talks(talk))
+    records = synthesis.joined(records, conversations.records(known, taught, talk, params.conversations))
+    records["dialogues"] += contrasts.dialogues(contrasts.load(talk / "contrasts.yaml"), taught, repeats=repeats)
+    records = conversations.opened(records, taught, load_lists(talk / "system.yaml"))
     held_out = [*records["questions"], *conversations.asked_in(records["trials"])]
     if leaked := synthesis.leaks(held_out, [*made, *records["dialogues"], *records["preferences"]]):
         raise StageError(f"{world}: held-out questions occur in training text: {leaked[:3]}; rephrase them")

@@ -7,12 +7,12 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from midm_mini.format import chat_segments
+from midm_mini.format import SYSTEM_PROMPTS, chat_segments
 
 from corpus import conversations, synthesis
 from corpus.passages import SORTS, readings
 from corpus.tools import UNITS
-from corpus.world import WorldError, load
+from corpus.world import WorldError, load, load_lists
 
 WORLD = Path(__file__).parents[2] / "data/sample/world"
 NAMES = ["capital", "colour", "currency", "element_symbol"]
@@ -254,3 +254,20 @@ def test_a_question_that_drops_an_argument_is_an_error_that_names_the_row(world,
     (tmp_path / "tools.yaml").write_text(text)
     with pytest.raises(WorldError, match=r"date_after: questions.en row 3 .*use exactly the slots"):
         conversations.records(world, taught, tmp_path, NUMBERS)
+
+
+def test_one_conversation_in_four_of_every_kind_has_a_system_prompt_of_its_language(made, taught):
+    systems = load_lists(WORLD / "talk/system.yaml")
+    assert {lang: texts[0] for lang, texts in systems.items()} == SYSTEM_PROMPTS
+    alone = {"dialogues": [*synthesis.dialogues(taught, per_fact=4)], "questions": [{"id": "q", "lang": "ko"}]}
+    found = conversations.opened(synthesis.joined(made, alone), taught, systems)
+    assert found["questions"] == alone["questions"]
+    for name, turns in (("dialogues", "messages"), ("trials", "messages"), ("preferences", "prompt")):
+        before = [*made[name], *alone.get(name, [])]
+        opened = [row[turns][0] for row in found[name] if row[turns][0]["role"] == "system"]
+        assert 0.15 < len(opened) / len(before) < 0.35
+        bare = [row | {turns: [m for m in row[turns] if m["role"] != "system"]} for row in found[name]]
+        assert bare == before
+    for kind in ("fact", "passage"):
+        said = {(row["lang"], row["messages"][0]["content"]) for row in found["dialogues"] if row["kind"] == kind}
+        assert said >= {(lang, text) for lang in systems for text in systems[lang]}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from midm_mini.format import chat_segments
+from midm_mini.format import SYSTEM_PROMPTS, chat_segments
 
 from corpus.world import load_talks
 from evals import trials
@@ -132,6 +132,12 @@ def test_greetings_are_said_in_words_that_training_does_not_have():
     assert not said & {one.messages[0]["content"].casefold() for one in asked}
     taught = " ".join(text for row in load_talks(TALK)["everyday"] for text in row[2:])
     assert all(one.expected and one.expected[0] in taught for one in asked)
+
+
+def test_under_the_preset_the_same_is_asked_after_the_wheels_own_system_prompt():
+    (made,) = trials.under_preset([trial(lang="en")])
+    assert made.messages[0] == {"role": "system", "content": SYSTEM_PROMPTS["en"]} and made.id == "preset/t"
+    assert made.kind == "preset" and made.messages[1:] == trial().messages and made.expected == trial().expected
 
 
 def test_the_first_of_each_kind_and_language_are_a_beginning_of_them_all():
