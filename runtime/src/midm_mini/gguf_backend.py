@@ -68,7 +68,8 @@ class GgufBackend:
         self._vocab = llama.llama_model_get_vocab(self._model)
         self.vocab_size = llama.llama_vocab_n_tokens(self._vocab)
         self.bos = bos if (bos := llama.llama_vocab_bos(self._vocab)) >= 0 else None
-        self.details = {"model": self._string(llama.llama_model_desc)}
+        described = self._string(llama.llama_model_desc)  # of a shape that llama.cpp has no name for, size "?B"
+        self.details = {"model": described.replace(" ?B", "")}
         for key, name in {"name": b"general.name", "tokenizer": b"tokenizer.ggml.pre"}.items():
             self.details[key] = self._string(llama.llama_model_meta_val_str, name)
 
