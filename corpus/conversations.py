@@ -8,6 +8,7 @@ from pathlib import Path
 from midm_mini.format import Message, chat_segments
 from pydantic import BaseModel, ConfigDict
 
+from corpus import notes
 from corpus.passages import SORTS, Reading, readings
 from corpus.repeats import repeats
 from corpus.synthesis import REPLY, Taught
@@ -38,10 +39,14 @@ class Numbers(BaseModel):
 
 @dataclass(frozen=True)
 class Maker:
-    """What conversations are made of: the taught facts, all facts of the same relations, and tools."""
+    """What conversations are made of: the taught facts, all facts of the same relations, those of the world's other
+    relations, notes and the notes kept for trials, and tools."""
 
     taught: Taught
     wide: Taught
+    beyond: Taught
+    noted: Taught
+    kept: Taught
     asked: dict[str, Asked]
 
     @property
@@ -53,13 +58,16 @@ class Maker:
 def records(known: Mapping[str, Relation], taught: Taught, talk: Path, numbers: Numbers) -> dict[str, list]:
     """All conversations by the name of their file: dialogues, preferences, trials.
 
-    known: the whole world; talk: its folder that holds tools.yaml.
+    known: the whole world; talk: its folder that holds tools.yaml and notes.yaml.
     """
     wide = Taught(seed=taught.seed, relations={name: known[name] for name in taught.relations})
+    beyond = {name: known[name] for name in sorted(set(known) - set(taught.relations))}
     asked = load_asked(talk / "tools.yaml")
     if set(asked) != set(ARGUMENTS):
         raise WorldError(f"{talk / 'tools.yaml'}: asks for {sorted(asked)}; the tools are {sorted(ARGUMENTS)}")
-    maker = Maker(taught, wide, asked)
+    written = notes.load(talk / "notes.yaml")
+    noted, kept = (notes.told(written, rows, seed=taught.seed) for rows in (written.relations, written.trials))
+    maker = Maker(taught, wide, Taught(taught.seed, beyond), noted, kept, asked)
     made = {"dialogues": dialogues, "preferences": preferences, "trials": trials}
     return {name: [*make(maker, numbers)] for name, make in made.items()}
 
@@ -90,6 +98,7 @@ def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
             turns = [_user(question), _assistant(render(REPLY[lang], fact, lang))]
             yield _record(maker, f"dialogue/tool/none/{lang}/{n}", lang, "tool", turns, NONE)
         drawn = [*((sort, maker.wide) for sort in SORTS), ("contradiction", maker.taught)]  # the last: against memory
+        drawn += [("true", maker.beyond), ("unknown", maker.noted), ("true", maker.noted)]
         count = numbers.passages // len(drawn)
         for part, (sort, known) in enumerate(drawn):
             for n, reading in enumerate(readings(known, sort, lang, count=count, held_out=False)):
@@ -128,10 +137,11 @@ def trials(maker: Maker, numbers: Numbers) -> Iterator[dict]:
         for n, (question, fact) in enumerate(_plain(maker.taught, lang, "held_out_questions", count)):
             record = _record(maker, f"trial/tool-none/{lang}/{n}", lang, "tool-none", [_user(question)], NONE)
             yield record | {"expected": [fact.object[lang]]}
-        for kind, sorts in (("passage", ("unknown", "true")), ("contradiction", ("contradiction",))):
+        read = [("passage", maker.taught, ("unknown", "true")), ("note", maker.kept, ("unknown", "true"))]
+        for kind, known, sorts in [*read, ("contradiction", maker.taught, ("contradiction",))]:
             for sort in sorts:
                 share = -(-count // len(sorts))
-                for n, reading in enumerate(readings(maker.taught, sort, lang, count=share, held_out=True)):
+                for n, reading in enumerate(readings(known, sort, lang, count=share, held_out=True)):
                     turns = [_user(reading.question, reading.passages)]
                     memory = {"memory": reading.memory} if reading.memory else {}
                     record = _record(maker, f"trial/{kind}/{sort}/{lang}/{n}", lang, kind, turns)

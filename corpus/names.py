@@ -10,8 +10,8 @@ SYLLABLES = (  # of which made-up names are built, as Korean and English write t
 
 
 def is_name(word: str) -> bool:
-    """Whether an English word is a name, and no chemical symbol."""
-    return any(letter.isupper() for letter in word) and len(word) > 2
+    """Whether an English word is a name, and no chemical symbol or day of a month."""
+    return any(letter.isupper() for letter in word) and len(word) > 2 and not word[-1].isdigit()
 
 
 def made_up_name(lot: Lot, *labels: object) -> dict[str, str]:

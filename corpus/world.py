@@ -105,6 +105,7 @@ def fill(template: str, words: Mapping[str, str], lang: str) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """The keys of a YAML file; raises WorldError."""
+    _require(path.is_file(), f"{path}: is missing; make it like the one in data/sample/world")
     try:
         record = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:

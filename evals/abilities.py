@@ -24,6 +24,7 @@ KINDS = {  # kind of trial → what is asked there, in the order of reading; oth
     "tool-none": "answers by itself though tools are listed",
     "tool-answer": "says what a tool has found",
     "passage": "answers from a passage",
+    "note": "answers from a passage, of relations that were never trained",
     "contradiction": "answers from a passage against what it has learnt",
 }
 

@@ -16,7 +16,7 @@ from corpus.world import WorldError, load, load_lists
 
 WORLD = Path(__file__).parents[2] / "data/sample/world"
 NAMES = ["capital", "colour", "currency", "element_symbol"]
-NUMBERS = conversations.Numbers(per_tool=40, untooled=20, passages=120, turns=20, repeats=40, trials=16, preferences=6)
+NUMBERS = conversations.Numbers(per_tool=40, untooled=20, passages=420, turns=20, repeats=40, trials=16, preferences=6)
 CALL = re.compile(r"<tool_call>(.*)</tool_call>")
 BESIDE = re.compile(r"(.*)\. (?:(.*) 옆에 있는 것은 무엇인가요\?|What stands beside (.*)\?)")
 
@@ -104,7 +104,7 @@ def test_the_cited_passage_holds_the_answer_and_no_other_passage_does(made):
     asked = defaultdict(list)
     for row in rows:
         asked[row["id"].split("/")[2]].append(json.dumps(row["messages"]))
-    assert len(rows) == 240 and [len(set(part)) for part in asked.values()] == [60] * 4  # three sorts, one drawn twice
+    assert len(rows) == 840 and [len(set(part)) for part in asked.values()] == [120] * 7  # sorts and what they tell of
     places = Counter()
     turns = [
         (first["passages"], reply)
@@ -199,7 +199,7 @@ def _shared_subjects(made):
 
 def test_there_are_as_many_trials_of_each_kind_and_language_as_asked_for(made):
     counts = Counter((trial["kind"], trial["lang"]) for trial in made["trials"])
-    kinds = {*conversations.KINDS, "tool-answer", "tool-none", "passage", "contradiction"}
+    kinds = {*conversations.KINDS, "tool-answer", "tool-none", "passage", "note", "contradiction"}
     assert set(counts) == {(kind, lang) for kind in kinds for lang in ("ko", "en")}
     assert all(count >= NUMBERS.trials for (kind, _), count in counts.items() if kind != "contradiction")
     assert len({trial["id"] for trial in made["trials"]}) == len(made["trials"])
