@@ -28,7 +28,7 @@ from benchmarks import _frame
 from benchmarks._quality import interval
 from benchmarks.curation import LANGUAGES
 from evals.material import held_out_texts
-from evals.metrics import bits_per_byte
+from evals.metrics import weighed
 from evals.torch_subject import TorchSubject
 from models import checkpoints, teacher_cache
 from models.batches import Packed, TokenShard
@@ -145,7 +145,7 @@ def judged(model: Path, artifacts: Path, context: int) -> dict[str, float]:
     subject.context = context
     for lang in LANGUAGES:
         texts = held_out_texts(artifacts / "mix/validation", lang=lang, max_bytes=1 << 20)
-        found[f"bpb_{lang}"], own = bits_per_byte(subject, texts)
+        found[f"bpb_{lang}"], own = (weighed(subject, texts)[key] for key in ("bpb", "n_bytes"))
         bits, size = bits + found[f"bpb_{lang}"] * own, size + own
     return {**found, "bpb": bits / size}
 

@@ -122,7 +122,7 @@ def measured(name: str, place: Path, mini: Path, texts: Mapping[str, list[str]])
     judged = _opened(place)
     for lang, documents in texts.items():
         row[f"kl_{lang}"] = 0.0 if place == mini else _kl(place, mini, documents)
-        row[f"bpb_{lang}"] = round(metrics.bits_per_byte(judged, documents)[0], 5)
+        row[f"bpb_{lang}"] = round(metrics.weighed(judged, documents)["bpb"], 5)
     judged.close()
     return row
 

@@ -18,7 +18,7 @@ from benchmarks import _frame
 from benchmarks._quality import interval
 from benchmarks.curation import LANGUAGES
 from evals.material import held_out_texts
-from evals.metrics import bits_per_byte
+from evals.metrics import weighed
 from evals.torch_subject import TorchSubject
 
 GOAL = "bits per byte, both languages together: ours < plain, beyond the 95 % interval over seeds"
@@ -102,7 +102,7 @@ def judged(model: Path, texts: dict[str, list[str]]) -> dict[str, float]:
     """Bits per byte of each language's whole documents and of both together, and bytes per token."""
     subject, found, bits, size = TorchSubject(model), dict[str, float](), 0.0, 0
     for lang, own in texts.items():
-        found[f"bpb_{lang}"], own_size = bits_per_byte(subject, own)
+        found[f"bpb_{lang}"], own_size = (weighed(subject, own)[key] for key in ("bpb", "n_bytes"))
         found[f"bytes/token {lang}"] = own_size / sum(len(subject.encode(text)) for text in own)
         bits, size = bits + found[f"bpb_{lang}"] * own_size, size + own_size
     return {**found, "bpb": bits / size, "bytes": size}

@@ -6,9 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from corpus.korean import with_particle
 from corpus.synthesis import Taught
-from corpus.world import LANGUAGES, SLOT, Fact, Relation, WorldError, read
+from corpus.world import LANGUAGES, SLOT, Fact, Relation, WorldError, fill, read
 
 OBJECTS = 6  # that a relation gives each subject
 Kind = Literal["person", "thing", "place", "number", "day"]
@@ -56,7 +55,7 @@ def told(made: Notes, relations: Sequence[tuple[str, str, Kind]], *, seed: int) 
         pairs = zip(LANGUAGES, noun, made.asked[kind], strict=True)
         words = {lang: {"r": relation, "w": asked} for lang, relation, asked in pairs}
         phrasings = {
-            name: {lang: [_filled(text, words[lang]) for text in getattr(made, name)[lang]] for lang in LANGUAGES}
+            name: {lang: [fill(text, words[lang], lang) for text in getattr(made, name)[lang]] for lang in LANGUAGES}
             for name in ("statements", "questions", "held_out_questions")
         }
         name, draw = f"note {noun[1]}", Taught(seed=seed, relations={}).draw
@@ -67,15 +66,6 @@ def told(made: Notes, relations: Sequence[tuple[str, str, Kind]], *, seed: int) 
         ]
         found[name] = Relation(name, "fact", phrasings, tuple(facts))
     return Taught(seed=seed, relations=found)
-
-
-def _filled(template: str, words: dict[str, str]) -> str:
-    """The template with its relation, subject and object still to come."""
-    slots = ((match[0], *match[1].partition(":")[::2]) for match in SLOT.finditer(template))
-    for whole, slot, particle in slots:
-        if slot in words:
-            template = template.replace(whole, with_particle(words[slot], particle) if particle else words[slot])
-    return template
 
 
 def _slots(template: str) -> set[str]:

@@ -93,11 +93,12 @@ def render(template: str, fact: Fact, lang: str) -> str:
 
 
 def fill(template: str, words: Mapping[str, str], lang: str) -> str:
-    """The template with a word in each slot, Korean particles chosen, an English first letter raised."""
+    """The template with its word in each slot that has one, Korean particles chosen, an English first letter raised."""
 
     def word(match: re.Match[str]) -> str:
         slot, _, particle = match[1].partition(":")
-        return with_particle(words[slot], particle) if particle else words[slot]
+        found = words.get(slot, match[0])
+        return with_particle(found, particle) if particle and slot in words else found
 
     text = SLOT.sub(word, template)
     return text[:1].upper() + text[1:] if lang == "en" else text

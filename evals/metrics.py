@@ -39,12 +39,6 @@ def weighed(subject: Subject, texts: Sequence[str]) -> dict[str, Any]:
     return {"bpb": bits, "n_bytes": sum(sizes), "nats": [round(cost, 4) for cost in nats], "bytes": sizes}
 
 
-def bits_per_byte(subject: Subject, texts: Sequence[str]) -> tuple[float, int]:
-    """Bits per UTF-8 byte of whole documents (tokenizers can be compared), and the bytes; there must be some text."""
-    found = weighed(subject, texts)
-    return found["bpb"], found["n_bytes"]
-
-
 def divergence(subject: Subject, parent: Subject, texts: Iterable[str], *, max_positions: int) -> dict[str, float]:
     """KL(parent ‖ subject) over the first `max_positions` (mean, 99.9 % quantile), and the share of equal choices."""
     losses: list[float] = []

@@ -18,19 +18,6 @@ from evals.subject import Subject
 # Least share of a reply's letters: technical Korean is half Latin script, English has hardly another.
 SCRIPTS = {"ko": (re.compile("[가-힣ㄱ-ㅣ]"), 0.5), "en": (re.compile("[A-Za-z]"), 0.9)}
 UNMARKED = ("held back",)  # kinds whose replies nobody can mark by a list of texts: they are read
-GREETINGS = {  # what people say first, in words that data/sample/world/talk does not have, and what a reply to it says
-    "ko": {
-        "안녕하세요? 당신은 누구인가요?": "언어 모델", "이름이 뭔가요?": "미니", "넌 인간이야?": "아니요",
-        "안녕하세요, 반가워요!": "안녕하세요", "도와주셔서 감사합니다.": "천만에요", "무엇을 도와줄 수 있어?": "질문",
-        "안녕히 계세요, 다음에 봐요.": "안녕히", "안녕하세요! 잘 지내시죠?": "잘 지냅니다",
-    },
-    "en": {
-        "Hello! Who are you?": "language model", "Could you tell me your name?": "Mini",
-        "Are you a human being?": "No", "Hello, nice to meet you!": "Nice to meet you",
-        "Thank you for helping me.": "welcome", "What are you able to do?": "answer questions",
-        "Goodbye, see you soon!": "Goodbye", "Hi, how are you doing?": "fine",
-    },
-}  # fmt: skip
 
 
 class Portion(BaseModel):
@@ -94,12 +81,8 @@ def first_of_each(trials: Iterable[Trial], n: int) -> list[Trial]:
 
 
 def greetings() -> list[Trial]:
-    """GREETINGS as chats, to see what the model says of itself."""
-    return [
-        _asked(text, [said], kind="greeting", lang=lang, number=number)
-        for lang, texts in GREETINGS.items()
-        for number, (text, said) in enumerate(texts.items(), 1)
-    ]
+    """What people say first, in words that data/sample/world/talk does not have, and what a reply to it says."""
+    return read_trials(Path(__file__).with_name("greetings.jsonl"))
 
 
 def under_preset(asked: Iterable[Trial]) -> list[Trial]:

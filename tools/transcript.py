@@ -17,23 +17,19 @@ PASSAGES = {
     "ko": "가람시의 시장은 한여름이다. 가람시는 강이 둘이다.",
     "en": "The mayor of Garam is Han Yeoreum. Garam has two rivers.",
 }
+HEAD = """# Conversations
+
+Generated: `python -m tools.transcript docs/transcript.md artifacts/export/<name> …`.
+Each block is a terminal (tmux) into which the lines after `>` and `calculator =` were typed; uncut."""
 FILES = {"tools": "tools.json", "passages": "passage.txt"}
 TALKS: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {  # language → options of chat, what is typed
     "ko": (
-        ("", ("안녕하세요! 누구신가요?", "한국의 수도는 어디야?", "그럼 프랑스의 수도는?", "물은 몇 도에서 끓어?")),
+        ("", ("안녕하세요! 누구신가요?", "한국의 수도는 어디야?", "그럼 프랑스의 수도는?")),
         ("--tools {tools}", ("12 + 30을 계산하면 얼마가 되나요?", "42")),
         ("--passages {passages}", ("가람시의 시장은 누구야?",)),
     ),
     "en": (
-        (
-            "",
-            (
-                "Hi there! And who are you?",
-                "What is the capital of Korea?",
-                "And the capital of France?",
-                "At what temperature does water boil?",
-            ),
-        ),
+        ("", ("Hi there! And who are you?", "What is the capital of Korea?", "And the capital of France?")),
         ("--tools {tools}", ("Can you tell me what 12 + 30 comes to?", "42")),
         ("--passages {passages}", ("Who is the mayor of Garam?",)),
     ),
@@ -42,12 +38,7 @@ TALKS: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {  # language → opt
 
 def main(out: Path, artifacts: Sequence[Path]) -> None:
     """One section an artifact, one block a conversation, as the terminal shows them."""
-    text = [
-        "# Conversations",
-        "",
-        "Generated: `python -m tools.transcript docs/transcript.md artifacts/export/<name> …`.",
-    ]
-    text += ["Each block is a terminal (tmux) into which the lines after `>` and `calculator =` were typed; uncut."]
+    text = [HEAD]
     with tempfile.TemporaryDirectory() as folder:
         for artifact in artifacts:
             text += ["", f"## {artifact.name}"]
