@@ -24,7 +24,7 @@ Each block is a terminal (tmux) into which the lines after `>` and `calculator =
 FILES = {"tools": "tools.json", "passages": "passage.txt"}
 TALKS: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {  # language → options of chat, what is typed
     "ko": (
-        ("", ("안녕하세요! 누구신가요?", "한국의 수도는 어디야?", "그럼 프랑스의 수도는?")),
+        ("", ("안녕하세요! 누구신가요?", "한국의 수도는 어디야?", "그럼 프랑스의 수도는?", "물은 몇 도에서 끓어?")),
         ("--tools {tools}", ("12 + 30을 계산하면 얼마가 되나요?", "42")),
         ("--passages {passages}", ("가람시의 시장은 누구야?",)),
     ),
