@@ -80,11 +80,6 @@ def first_of_each(trials: Iterable[Trial], n: int) -> list[Trial]:
     return kept
 
 
-def greetings() -> list[Trial]:
-    """What people say first, in words that data/sample/world/talk does not have, and what a reply to it says."""
-    return read_trials(Path(__file__).with_name("greetings.jsonl"))
-
-
 def under_preset(asked: Iterable[Trial]) -> list[Trial]:
     """The same chats after the wheel's own system prompt."""
     made = []

@@ -29,10 +29,10 @@ class Params(StageParams):
 
 
 def main(
-    *, subject: str, model: Path, parent: Path | None = None, documents: Path, questions: Path,
+    *, subject: str, model: Path, parent: Path | None = None, documents: Path, questions: Path, greetings: Path,
     out: Path, memory: Path | None = None, params: Params, journal: Journal,
 ) -> None:  # fmt: skip
-    """model, parent: HF folders or bundles (a model is no parent of itself); documents: mix; questions: synthesize."""
+    """model, parent: HF folders or bundles (a model is no parent of itself); documents: mix; questions: synthesize; greetings: trials."""
     portion, pool = params.portions.get(subject, params.others), quiz.read_questions(questions / "questions.jsonl")
     asked = {lang: quiz.sample(pool, lang=lang, n=params.max_questions, seed=params.seed) for lang in ("ko", "en")}
     folder, size = documents / "validation", params.max_validation_bytes
@@ -46,8 +46,8 @@ def main(
     rows = trials.put(judged, chats, max_tokens=params.max_new_tokens)
     tokens = sum(len(judged.encode(row["reply"])) + (row["finish_reason"] == "stop") for row in rows)
     journal.step(0, **{"perf/decode_tokens_per_s": tokens / (time.perf_counter() - started)})
-    more = [*trials.greetings(), *trials.under_preset(chats), *trials.read_trials(questions / "trials.jsonl")]
-    drawn = trials.first_of_each(more, portion.trials)
+    said, other = (trials.read_trials(file) for file in (greetings, questions / "trials.jsonl"))
+    drawn = trials.first_of_each([*said, *trials.under_preset(chats), *other], portion.trials)
     drawn += held_back.openings(judged, talks, per_source=params.held_back_replies)
     tried = trials.put(judged, drawn, max_tokens=params.trial_tokens)
     result["trials_too_long"], rows = len(drawn) - len(tried), [*rows, *tried]

@@ -127,7 +127,7 @@ def test_replies_are_marked_counted_and_kept(fakes):
 
 def test_greetings_are_said_in_words_that_training_does_not_have():
     said = {text.casefold() for row in load_talks(TALK)["everyday"] for text in row[:2]}
-    asked = trials.greetings()
+    asked = trials.read_trials(TALK.parents[1] / "greetings.jsonl")
     assert {(one.lang, one.kind) for one in asked} == {("ko", "greeting"), ("en", "greeting")}
     assert not said & {one.messages[0]["content"].casefold() for one in asked}
     taught = " ".join(text for row in load_talks(TALK)["everyday"] for text in row[2:])

@@ -1,6 +1,7 @@
 """The evaluate stage on a tiny random model: the exact keys, the laws between them, errors."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ KEYS = {
     *("kl_parent", "kl_parent_p999", "top1_parent", "n_positions", "size_bytes", "chance", "n_chat"),
     *("trials", "trials_too_long", "few_shot", "held_back"),
 }
+GREETINGS = Path(__file__).parents[2] / "data/sample/greetings.jsonl"
 PARAMS = evaluate.Params(
     max_questions=6,
     max_validation_bytes=300,
@@ -94,6 +96,7 @@ def run(place, tmp_path, **change):
         "parent": place / "parent",
         "documents": place / "mix",
         "questions": place / "synthesize",
+        "greetings": GREETINGS,
     }
     journal = Journal.offline("evaluate@x", tmp_path)
     evaluate.main(**{"subject": "x"} | call | change, out=tmp_path / "out", params=PARAMS, journal=journal)
