@@ -32,7 +32,10 @@ def main(
     *, subject: str, model: Path, parent: Path | None = None, documents: Path, questions: Path, greetings: Path,
     out: Path, memory: Path | None = None, params: Params, journal: Journal,
 ) -> None:  # fmt: skip
-    """model, parent: HF folders or bundles (a model is no parent of itself); documents: mix; questions: synthesize; greetings: trials."""
+    """model, parent: HF folders or bundles (a model is no parent of itself); documents: mix; questions: synthesize.
+
+    greetings: a file of trials.
+    """
     portion, pool = params.portions.get(subject, params.others), quiz.read_questions(questions / "questions.jsonl")
     asked = {lang: quiz.sample(pool, lang=lang, n=params.max_questions, seed=params.seed) for lang in ("ko", "en")}
     folder, size = documents / "validation", params.max_validation_bytes
