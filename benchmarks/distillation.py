@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -145,7 +146,7 @@ def judged(model: Path, artifacts: Path, context: int) -> dict[str, float]:
     subject.context = context
     for lang in LANGUAGES:
         texts = held_out_texts(artifacts / "mix/validation", lang=lang, max_bytes=1 << 20)
-        found[f"bpb_{lang}"], own = (weighed(subject, texts)[key] for key in ("bpb", "n_bytes"))
+        found[f"bpb_{lang}"], own = itemgetter("bpb", "n_bytes")(weighed(subject, texts))
         bits, size = bits + found[f"bpb_{lang}"] * own, size + own
     return {**found, "bpb": bits / size}
 

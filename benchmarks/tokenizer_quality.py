@@ -10,6 +10,7 @@ Every finished training leaves its row in the folder --kept: a run that is stopp
 import argparse
 import json
 import shutil
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -102,7 +103,7 @@ def judged(model: Path, texts: dict[str, list[str]]) -> dict[str, float]:
     """Bits per byte of each language's whole documents and of both together, and bytes per token."""
     subject, found, bits, size = TorchSubject(model), dict[str, float](), 0.0, 0
     for lang, own in texts.items():
-        found[f"bpb_{lang}"], own_size = (weighed(subject, own)[key] for key in ("bpb", "n_bytes"))
+        found[f"bpb_{lang}"], own_size = itemgetter("bpb", "n_bytes")(weighed(subject, own))
         found[f"bytes/token {lang}"] = own_size / sum(len(subject.encode(text)) for text in own)
         bits, size = bits + found[f"bpb_{lang}"] * own_size, size + own_size
     return {**found, "bpb": bits / size, "bytes": size}

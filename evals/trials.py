@@ -91,10 +91,12 @@ def under_preset(asked: Iterable[Trial]) -> list[Trial]:
 
 def as_trials(questions: Iterable[Question]) -> list[Trial]:
     """Four-choice questions put as chats: the reply must say the right choice, the others are not shown."""
-    return [
-        _asked(q.question, [q.choices[q.answer]], kind="question", lang=q.lang, number=number)
-        for number, q in enumerate(questions, 1)
-    ]
+    made = []
+    for number, q in enumerate(questions, 1):
+        asked: dict[str, Any] = {"id": f"question/{q.lang}/{number}", "lang": q.lang, "kind": "question"}
+        turns = [{"role": "user", "content": q.question}]
+        made.append(Trial(**asked, messages=turns, expected=[q.choices[q.answer]]))
+    return made
 
 
 def put(subject: Subject, trials: Sequence[Trial], *, max_tokens: int) -> list[dict[str, Any]]:
@@ -172,11 +174,6 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         keys = ("right", "well_formed")
         found.setdefault(kind, {})[lang] = {key: marked([row[key] for row in group]) for key in keys}
     return found
-
-
-def _asked(text: str, expected: list[str], *, kind: str, lang: Any, number: int) -> Trial:
-    messages = [{"role": "user", "content": text}]
-    return Trial(id=f"{kind}/{lang}/{number}", lang=lang, kind=kind, messages=messages, expected=expected)
 
 
 def _is_call(value: Any) -> bool:
