@@ -133,7 +133,8 @@ def report(name: str, *, goal: str, rows: list[dict[str, Any]], ratio: Mapping[s
 def _watch(pid: int, peak: list[float], cpu: dict[int, float], done: threading.Event) -> None:
     import psutil
 
-    while not done.wait(1 / SAMPLES_PER_SECOND):
+    began = time.monotonic()
+    while not done.wait(max(1 / SAMPLES_PER_SECOND, min(2.0, (time.monotonic() - began) / 100))):  # each costs 10 ms
         with suppress(psutil.Error):
             tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
             peak[0] = max(peak[0], sum(map(_memory, tree)) / 2**20)
