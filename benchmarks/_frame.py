@@ -21,7 +21,7 @@ from pipelines._stage import PARAMS_FILE
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 QUIET = {"OPENMIDM_TRACKING": "off", "PYTHONPATH": f"{ROOT}:{ROOT}/runtime/src", "OMP_NUM_THREADS": "1"}
-SAMPLES_PER_SECOND = 10  # of memory; a peak that lives less than a tenth of a second is not seen
+SAMPLES_PER_SECOND = 10  # of memory, fewer as a run gets long: down to one in two seconds
 
 
 class Run(NamedTuple):
