@@ -21,7 +21,8 @@ from pipelines._stage import PARAMS_FILE
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 QUIET = {"OPENMIDM_TRACKING": "off", "PYTHONPATH": f"{ROOT}:{ROOT}/runtime/src", "OMP_NUM_THREADS": "1"}
-SAMPLES_PER_SECOND = 10  # of memory, fewer as a run gets long: down to one in two seconds
+SAMPLES_PER_SECOND = 10  # of memory, at most; a peak that lives less than a tenth of a second is not seen
+WATCHING = 0.05  # of a core, at most: to add up the pages of a large process takes 20 ms
 
 
 class Run(NamedTuple):
@@ -133,12 +134,14 @@ def report(name: str, *, goal: str, rows: list[dict[str, Any]], ratio: Mapping[s
 def _watch(pid: int, peak: list[float], cpu: dict[int, float], done: threading.Event) -> None:
     import psutil
 
-    began = time.monotonic()
-    while not done.wait(max(1 / SAMPLES_PER_SECOND, min(2.0, (time.monotonic() - began) / 100))):  # each costs 10 ms
+    pause = 1 / SAMPLES_PER_SECOND
+    while not done.wait(pause):
+        before = time.thread_time()
         with suppress(psutil.Error):
             tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
             peak[0] = max(peak[0], sum(map(_memory, tree)) / 2**20)
             cpu |= {process.pid: sum(process.cpu_times()[:2]) for process in tree}
+        pause = max(1 / SAMPLES_PER_SECOND, (time.thread_time() - before) / WATCHING)
 
 
 def _memory(process: Any) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -22,6 +23,16 @@ def held_out(model: Any, tokens: Path, context: int) -> dict[str, float]:
     }  # fmt: skip
     size = {lang: index[f"validation_{lang}"]["bytes"] for lang in bits}
     return {"bpb": sum(bits.values()) / sum(size.values())} | {f"bpb_{lang}": bits[lang] / size[lang] for lang in bits}
+
+
+def whole_documents(subject: Any, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Bits per byte of each language's documents and of all together, and the bytes of all."""
+    from evals.metrics import weighed
+
+    found = {lang: weighed(subject, own) for lang, own in texts.items()}
+    size = sum(own["n_bytes"] for own in found.values())
+    each = {f"bpb_{lang}": own["bpb"] for lang, own in found.items()}
+    return {**each, "bpb": sum(own["bpb"] * own["n_bytes"] for own in found.values()) / size, "bytes": size}
 
 
 def interval(values: list[float]) -> tuple[float, float, float]:

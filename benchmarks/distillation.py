@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from operator import itemgetter
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -26,10 +25,9 @@ from typing import Any
 import torch
 
 from benchmarks import _frame
-from benchmarks._quality import interval
+from benchmarks._quality import interval, whole_documents
 from benchmarks.curation import LANGUAGES
 from evals.material import held_out_texts
-from evals.metrics import weighed
 from evals.torch_subject import TorchSubject
 from models import checkpoints, teacher_cache
 from models.batches import Packed, TokenShard
@@ -142,13 +140,9 @@ def cached(
 
 def judged(model: Path, artifacts: Path, context: int) -> dict[str, float]:
     """Bits per byte of each language's whole held-out documents and of both together, in windows of `context`."""
-    subject, found, bits, size = TorchSubject(model), dict[str, float](), 0.0, 0
+    subject, folder = TorchSubject(model), artifacts / "mix/validation"
     subject.context = context
-    for lang in LANGUAGES:
-        texts = held_out_texts(artifacts / "mix/validation", lang=lang, max_bytes=1 << 20)
-        found[f"bpb_{lang}"], own = itemgetter("bpb", "n_bytes")(weighed(subject, texts))
-        bits, size = bits + found[f"bpb_{lang}"] * own, size + own
-    return {**found, "bpb": bits / size}
+    return whole_documents(subject, {k: held_out_texts(folder, lang=k, max_bytes=1 << 20) for k in LANGUAGES})
 
 
 def timed(artifacts: Path, folder: Path, rounds: int) -> dict[str, float]:

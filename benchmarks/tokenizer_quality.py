@@ -10,16 +10,14 @@ Every finished training leaves its row in the folder --kept: a run that is stopp
 import argparse
 import json
 import shutil
-from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from benchmarks import _frame
-from benchmarks._quality import interval
+from benchmarks._quality import interval, whole_documents
 from benchmarks.curation import LANGUAGES
 from evals.material import held_out_texts
-from evals.metrics import weighed
 from evals.torch_subject import TorchSubject
 
 GOAL = "bits per byte, both languages together: ours < plain, beyond the 95 % interval over seeds"
@@ -101,12 +99,11 @@ def trained(folder: Path, way: dict[str, Any], seed: int, threads: int) -> dict[
 
 def judged(model: Path, texts: dict[str, list[str]]) -> dict[str, float]:
     """Bits per byte of each language's whole documents and of both together, and bytes per token."""
-    subject, found, bits, size = TorchSubject(model), dict[str, float](), 0.0, 0
-    for lang, own in texts.items():
-        found[f"bpb_{lang}"], own_size = itemgetter("bpb", "n_bytes")(weighed(subject, own))
-        found[f"bytes/token {lang}"] = own_size / sum(len(subject.encode(text)) for text in own)
-        bits, size = bits + found[f"bpb_{lang}"] * own_size, size + own_size
-    return {**found, "bpb": bits / size, "bytes": size}
+    subject = TorchSubject(model)
+    packed = {
+        k: sum(len(t.encode()) for t in own) / sum(len(subject.encode(t)) for t in own) for k, own in texts.items()
+    }
+    return whole_documents(subject, texts) | {f"bytes/token {lang}": value for lang, value in packed.items()}
 
 
 def flops(shape: dict[str, Any], rows: int, context: int) -> float:
