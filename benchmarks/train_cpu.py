@@ -152,7 +152,7 @@ def with_fit(given: argparse.Namespace, who: str, steps: int, *, rate: float, se
 
     plan = loop.Plan(
         steps=steps, batch=BATCH, context=CONTEXT, optimizer=optimizer, schedule="wsd", learning_rate=rate, warmup=0.02,
-        decay=0.4, weight_decay=_demo()["weight_decay"], clip=1.0, save_every=10**9, log_every=100,
+        decay=_demo()["decay"], weight_decay=_demo()["weight_decay"], clip=1.0, save_every=10**9, log_every=100,
     )  # fmt: skip
     quiet = {"on_step": lambda step, **curve: None, "probe": lambda model, step: {}}
     with tempfile.TemporaryDirectory() as state:
