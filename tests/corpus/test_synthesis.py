@@ -56,12 +56,12 @@ def test_every_fact_is_stated_and_asked_the_promised_number_of_times_in_each_lan
 
 def test_a_fact_is_asked_in_every_trained_phrasing_before_one_comes_again(taught):
     fact = taught.facts[0]
+    asked = taught.relations["capital"].phrasings["questions"]["ko"]
     texts = {
         line
-        for d in synthesis.question_pairs(taught, exposures=8, pairs_per_document=2)
+        for d in synthesis.question_pairs(taught, exposures=len(asked), pairs_per_document=2)
         for line in d["text"].split("\n")
     }
-    asked = taught.relations["capital"].phrasings["questions"]["ko"]
     assert sum(f"질문: {synthesis.render(template, fact, 'ko')}" in texts for template in asked) == len(asked)
 
 
