@@ -80,7 +80,7 @@ def _reading(taught: Taught, known: Fact, told: Fact, lang: str, held_out: bool,
 
 
 def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot, *, turned: bool) -> Iterator[Fact]:
-    """None to two facts more, of another subject or another relation, and never with the answer.
+    """None to two facts more, of another subject or another relation, and each with an object of its own.
 
     About a made-up subject anything may be said; of a known one, what the world says, or `turned` half the time.
     """
@@ -100,6 +100,7 @@ def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot, *, tur
         key = (other.relation, other.subject["en"])
         if key not in used and not any(_overlap(other.object[lang], text) for text in texts):
             used.add(key)
+            texts.append(other.object[lang])
             yield other
 
 

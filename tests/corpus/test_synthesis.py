@@ -49,8 +49,10 @@ def test_every_fact_is_stated_and_asked_the_promised_number_of_times_in_each_lan
         d["text"] for d in synthesis.question_pairs(taught, exposures=5, pairs_per_document=4) if d["lang"] == "ko"
     )
     passages = [d["text"] for d in synthesis.textbook(taught, exposures=6, facts_per_document=5) if d["lang"] == "ko"]
-    for fact in taught.relations["capital"].facts:
-        assert pairs.count(f"답: {fact.object['ko']}\n") + pairs.endswith(f"답: {fact.object['ko']}") == 5
+    facts = taught.relations["capital"].facts
+    for fact in facts:
+        alike = sum(other.object == fact.object for other in facts)  # 한국 and 대한민국 have one capital
+        assert pairs.count(f"답: {fact.object['ko']}\n") + pairs.endswith(f"답: {fact.object['ko']}") == 5 * alike
         assert sum(text.count(fact.object["ko"]) for text in passages) >= 6
 
 
