@@ -117,7 +117,7 @@ def test_the_cited_passage_holds_the_answer_and_no_other_passage_does(made):
         assert (place is None) == (len(passages) == 1)
         holds = [answer.casefold() in passage.casefold() for passage in passages]
         assert holds[int(place or 1) - 1]
-        if len(answer) > 3 and answer not in question:  # chemical symbols, 아프가니 of 아프가니스탄: parts of other words
+        if len(answer) > 3 and answer not in question:  # symbols and 아프가니 stand in other words
             assert sum(holds) == 1
         places[len(holds), int(place or 1)] += 1
     for several in (2, 3):  # no place is favoured
