@@ -102,10 +102,10 @@ def dialogues(maker: Maker, numbers: Numbers) -> Iterator[dict]:
         count = numbers.passages // len(drawn)
         for part, (sort, known) in enumerate(drawn):
             for n, reading in enumerate(readings(known, sort, lang, count=count, held_out=False)):
-                turns = [_user(reading.question, reading.passages), _assistant(_cited(reading, lang))]
-                for question, answer, place in reading.further:
-                    again = replace(reading, answer=answer, place=place)
-                    turns += [_user(question), _assistant(_cited(again, lang))]
+                turns = [_user(reading.question, reading.passages), _assistant(_cited(reading))]
+                for question, subject, answer, place in reading.further:
+                    again = replace(reading, subject=subject, answer=answer, place=place)
+                    turns += [_user(question), _assistant(_cited(again))]
                 yield _record(maker, f"dialogue/passage/{part}/{lang}/{n}", lang, "passage", turns)
         for n in range(numbers.turns):
             yield _record(maker, f"dialogue/turns/{lang}/{n}", lang, "turns", [*_turns(maker.taught, lang, n)])
@@ -170,7 +170,7 @@ def preferences(maker: Maker, numbers: Numbers) -> Iterator[dict]:
         for n, reading in enumerate(readings(maker.taught, "contradiction", lang, count=count, held_out=False)):
             turns = [_user(reading.question, reading.passages)]
             record = _record(maker, f"preference/passage/{lang}/{n}", lang, "passage", turns)
-            yield _pair(record, _cited(reading, lang), REPLY[lang].format(o=reading.memory))
+            yield _pair(record, _cited(reading), f"{reading.subject}: {reading.memory}")
 
 
 def asked_in(trials: Iterable[dict]) -> list[dict]:
@@ -205,9 +205,9 @@ def _used(use: Use) -> list[Message]:
     return [_user(use.question), called, {"role": "tool", "content": use.result}, _assistant(use.answer)]
 
 
-def _cited(reading: Reading, lang: str) -> str:
-    """The answer in the passage's words, and the passage's number where there are several."""
-    said = REPLY[lang].format(o=reading.answer)
+def _cited(reading: Reading) -> str:
+    """Whom the question is about, the answer in the passage's words, and the passage's number if there are several."""
+    said = f"{reading.subject}: {reading.answer}"
     return f"{said} [{reading.place}]" if len(reading.passages) > 1 else said
 
 

@@ -17,15 +17,16 @@ SORTS = ("unknown", "true", "contradiction")
 class Reading:
     """A question about passages; `place` is the number of the one that answers it, `memory` what the world says.
 
-    `further` are questions about the made-up ones among the other facts told, with their answers and places.
+    `further` are questions about the made-up ones among the other facts told, with their subjects, answers and places.
     """
 
     question: str
+    subject: str
     passages: list[str]
     place: int
     answer: str
     memory: str
-    further: list[tuple[str, str, int]]
+    further: list[tuple[str, str, str, int]]
 
 
 def readings(taught: Taught, sort: str, lang: str, *, count: int, held_out: bool) -> Iterator[Reading]:
@@ -34,16 +35,17 @@ def readings(taught: Taught, sort: str, lang: str, *, count: int, held_out: bool
     Held-out ones differ from the others in phrasing and in the fact asked for: of all the pairs of a subject and an
     object that can be told an eighth is reserved.
     """
-    facts = [fact for fact in taught.facts if taught.relations[fact.relation].kind == "fact"]
+    known = [fact for fact in taught.facts if taught.relations[fact.relation].kind == "fact"]
+    facts = [fact for fact in known if not _named(fact, lang)]
     seen: set[str] = set()
     for number in range(count * 50 if facts else 0):
         if len(seen) == count:
             return
         lot = partial(taught.draw, "passage", sort, lang, held_out, number)
-        known = facts[lot("fact") % len(facts)]
-        told = _told(taught, known, sort, lang, lot)
-        if told and reserved(taught, told.subject["en"], told.object["en"]) == held_out:
-            reading = _reading(taught, known, told, lang, held_out, lot)
+        fact = facts[lot("fact") % len(facts)]
+        told = _told(taught, fact, sort, lang, lot)
+        if told and not _named(told, lang) and reserved(taught, told.subject["en"], told.object["en"]) == held_out:
+            reading = _reading(taught, fact, told, lang, held_out, lot)
             if (text := "\n".join([reading.question, *reading.passages])) not in seen:
                 seen.add(text)
                 yield reading
@@ -72,11 +74,11 @@ def _reading(taught: Taught, known: Fact, told: Fact, lang: str, held_out: bool,
         said, places = [" ".join(said[:2]), *said[2:]], [max(1, place - 1) for place in places]
     question = _phrased(taught, told, "held_out_questions" if held_out else "questions", lang, lot("question"))
     further = [
-        (_phrased(taught, fact, "questions", lang, lot("further", i)), fact.object[lang], places[i])
+        (_phrased(taught, fact, "questions", lang, lot("further", i)), fact.subject[lang], fact.object[lang], places[i])
         for i, fact in enumerate(facts)
         if i and fact not in taught.facts and not reserved(taught, fact.subject["en"], fact.object["en"])
     ]
-    return Reading(question, said, places[0], told.object[lang], memory, further)
+    return Reading(question, told.subject[lang], said, places[0], told.object[lang], memory, further)
 
 
 def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot, *, turned: bool) -> Iterator[Fact]:
@@ -107,6 +109,11 @@ def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot, *, tur
 def _phrased(taught: Taught, fact: Fact, purpose: str, lang: str, number: int) -> str:
     templates = taught.relations[fact.relation].phrasings[purpose][lang]
     return render(templates[number % len(templates)], fact, lang)
+
+
+def _named(fact: Fact, lang: str) -> bool:
+    """Whether the subject's name holds the answer, so that a reply which says it would be right unread."""
+    return fact.object[lang].casefold() in fact.subject[lang].casefold()
 
 
 def _overlap(one: str, other: str) -> bool:

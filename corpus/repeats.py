@@ -20,7 +20,7 @@ def repeats(wide: Taught, lang: str, *, count: int) -> Iterator[tuple[str, str]]
     """`count` questions with a list of two to nine names, numbers, sums, dates and quantities, and their replies.
 
     Half of every such row is copied, where a call copies two or three tokens of a hundred (docs/log.md). A third are
-    pairs of which one is named and the other asked for: each must be found, as what a passage says of someone
+    pairs of which one is named, and said again with what stands beside it: found as what a passage says of someone
     (associative recall, Arora et al. 2023, arXiv 2312.04927).
     """
     facts, (plain, as_json, _) = wide.facts, ASKED[lang]
@@ -37,13 +37,12 @@ def repeats(wide: Taught, lang: str, *, count: int) -> Iterator[tuple[str, str]]
 
 
 def _pairs(items: list[str], lot: Lot, lang: str) -> tuple[str, str]:
-    """Different items in pairs; in another order, one side of each is named."""
+    """Different items in pairs; in another order one side of each is named, the left two times in three."""
     pairs = list(zip(items[::2], items[1::2], strict=False))
     sought = sorted(pairs, key=partial(lot, "order"))
-    turned = [pair[::-1] if lot("side", *pair) % 2 else pair for pair in sought]
-    table = ", ".join(f"{left}: {right}" for left, right in pairs)
-    named, found = (", ".join(side) for side in zip(*turned, strict=True))
-    return ASKED[lang][2].format(table, named), found
+    turned = [pair if lot("side", *pair) % 3 else pair[::-1] for pair in sought]
+    table, found = (", ".join(f"{one}: {other}" for one, other in rows) for rows in (pairs, turned))
+    return ASKED[lang][2].format(table, ", ".join(named for named, _ in turned)), found
 
 
 def _item(facts: list[Fact], lot: Lot, lang: str) -> str:
