@@ -63,18 +63,19 @@ def test_a_list_is_said_again_as_it_stands_or_as_json_and_of_pairs_what_stands_b
         [turn["content"] for turn in talk["messages"][-2:]] for talk in made["dialogues"] if talk["kind"] == "repeat"
     ]
     assert len(rows) == 2 * NUMBERS.repeats and len({asked for asked, _ in rows}) > 0.9 * len(rows)
-    forms = Counter()
+    forms, sides = Counter(), Counter()
     for asked, reply in rows:
         if table := BESIDE.fullmatch(asked):
-            pairs = [pair.split(": ") for pair in table[1].split(", ")]
-            named, found = (side.split(", ") for side in (table[2] or table[3], reply))
-            assert sorted(map(sorted, pairs)) == sorted(sorted(pair) for pair in zip(named, found, strict=True))
+            pairs, found = ([pair.split(": ") for pair in side.split(", ")] for side in (table[1], reply))
+            assert ", ".join(named for named, _ in found) == (table[2] or table[3])
+            assert sorted(map(sorted, pairs)) == sorted(map(sorted, found))
             forms["pairs"] += 1
+            sides.update(pair in pairs for pair in found)
         else:
             said = ", ".join(json.loads(reply)) if reply.startswith("[") else reply
             assert asked.endswith(f": {said}") and 2 <= len(said.split(", ")) <= 9
             forms["json" if reply.startswith("[") else "plain"] += 1
-    assert min(forms.values()) >= 2 * NUMBERS.repeats // 3 - 2
+    assert min(forms.values()) >= 2 * NUMBERS.repeats // 3 - 2 and sides[True] > sides[False] > 0
 
 
 def test_every_call_is_json_copied_from_the_question_and_gives_the_result_that_the_answer_says(world, made):
@@ -99,7 +100,7 @@ def test_where_no_listed_tool_helps_the_reply_is_the_fact_and_no_call(made):
         assert row["messages"][-1]["content"].startswith(("답: ", "Answer: "))
 
 
-def test_the_cited_passage_holds_the_answer_and_no_other_passage_does(made):
+def test_a_reply_names_whom_it_is_about_and_its_passage_alone_holds_the_answer(made):
     rows = [row for row in made["dialogues"] if row["kind"] == "passage"]
     asked = defaultdict(list)
     for row in rows:
@@ -113,8 +114,9 @@ def test_the_cited_passage_holds_the_answer_and_no_other_passage_does(made):
     ]
     assert len(turns) > 1.2 * len(rows)  # the other facts are asked for, too
     for passages, question, reply in turns:
-        answer, place = re.fullmatch(r"(?:답|Answer): (.+?)(?: \[(\d)\])?", reply["content"]).groups()
+        subject, answer, place = re.fullmatch(r"(.+?): (.+?)(?: \[(\d)\])?", reply["content"]).groups()
         assert (place is None) == (len(passages) == 1)
+        assert subject.casefold() in question.casefold() and answer.casefold() not in subject.casefold()
         holds = [answer.casefold() in passage.casefold() for passage in passages]
         assert holds[int(place or 1) - 1]
         if len(answer) > 3 and answer not in question:  # symbols and 아프가니 stand in other words
@@ -220,7 +222,7 @@ def test_preferences_choose_the_calls_own_arguments_and_the_passage_over_memory(
             assert any(str(value) in question["content"] for value in call["arguments"].values())
             assert row["rejected"] != row["chosen"]
         else:
-            said = re.fullmatch(r"(?:답|Answer): (.+?)(?: \[\d\])?", row["chosen"])[1]
+            said = re.fullmatch(r".+?: (.+?)(?: \[\d\])?", row["chosen"])[1]
             assert any(said.casefold() in passage.casefold() for passage in question["passages"])
             assert said.casefold() not in row["rejected"].casefold()
     tools = [row for row in made["preferences"] if row.get("tools")]
