@@ -35,8 +35,7 @@ def readings(taught: Taught, sort: str, lang: str, *, count: int, held_out: bool
     Held-out ones differ from the others in phrasing and in the fact asked for: of all the pairs of a subject and an
     object that can be told an eighth is reserved.
     """
-    known = [fact for fact in taught.facts if taught.relations[fact.relation].kind == "fact"]
-    facts = [fact for fact in known if not _named(fact, lang)]
+    facts = [f for f in taught.facts if taught.relations[f.relation].kind == "fact" and not _named(f, lang)]
     seen: set[str] = set()
     for number in range(count * 50 if facts else 0):
         if len(seen) == count:
