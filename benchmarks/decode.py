@@ -109,11 +109,12 @@ def race(
 
 
 def cold_starts(path: Path, threads: int, times: int) -> dict[str, float]:
-    """Median seconds from the start of Python to the first token, everyone in turn."""
+    """Median seconds from the start of Python to the first token, everyone in turn; bytecode is kept, as of a wheel."""
+    kept = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
     starts: dict[str, list[float]] = {who: [] for who in ("ours", *bare(path))}
     for who in [*starts] * times:
         words = [_frame.PYTHON, "-m", "benchmarks._decoders", who, path, threads, CONTEXT, time.time()]
-        done = subprocess.run([*map(str, words)], cwd=_frame.ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run([*map(str, words)], cwd=_frame.ROOT, env=kept, capture_output=True, text=True, check=True)
         starts[who].append(float(done.stdout))
     return {who: median(took) for who, took in starts.items()}
 
