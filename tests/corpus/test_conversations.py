@@ -119,7 +119,7 @@ def test_a_reply_names_whom_it_is_about_and_its_passage_alone_holds_the_answer(m
         assert subject.casefold() in question.casefold() and answer.casefold() not in subject.casefold()
         holds = [answer.casefold() in passage.casefold() for passage in passages]
         assert holds[int(place or 1) - 1]
-        if len(answer) > 3 and answer not in question:  # symbols and 아프가니 stand in other words
+        if len(answer) > 3:  # shorter ones, such as chemical symbols, stand in other words
             assert sum(holds) == 1
         places[len(holds), int(place or 1)] += 1
     for several in (2, 3):  # no place is favoured
