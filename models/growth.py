@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from models import induction
 from models.calibration import angles, influence
 from models.shapes import build, shape_of
 
@@ -41,6 +42,7 @@ def depth_up(
     sources, scores = CHOICES[method](seed, layers, batches)
     copied = [source in sources[:layer] for layer, source in enumerate(sources)]
     grown = build(replace(shape, layers=layers), seed=0, device=_place(seed))
+    induction.carry(seed.config, grown.config, sources)
     given, number = seed.state_dict(), re.compile(r"(?<=^model\.layers\.)\d+")
     taken = {name: number.sub(lambda layer: str(sources[int(layer[0])]), name) for name in grown.state_dict()}
     grown.load_state_dict({name: given[source] for name, source in taken.items()})
@@ -59,6 +61,7 @@ def with_context(model: "LlamaForCausalLM", *, context: int, rope_theta: float) 
     longer = build(
         replace(shape_of(model.config), context=context, rope_theta=rope_theta), seed=0, device=_place(model)
     )
+    induction.carry(model.config, longer.config, range(len(model.model.layers)))
     longer.load_state_dict(model.state_dict())
     return longer
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from models import kernels
+from models import induction, kernels
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,9 @@ def optimizers_of(model: "LlamaForCausalLM", plan: "Plan") -> list["torch.optim.
     muon_only: dict[str, Any] = {"momentum": 0.95, "ns_steps": ROUNDS["muon"], "adjust_lr_fn": "match_rms_adamw"}
     of_torch = torch.optim.Muon if kernels.precision() == "bf16" else _muon_in_float32()
     muon = _polar_muon() if plan.optimizer == "muon_polar" else of_torch
-    return [*([muon(by_muon.values(), **muon_only, **own)] if by_muon else []), adamw]
+    made = [*([muon(by_muon.values(), **muon_only, **own)] if by_muon else []), adamw]
+    induction.hold(model, made)
+    return made
 
 
 def _muon_in_float32() -> type["torch.optim.Muon"]:

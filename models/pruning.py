@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from models import induction
 from models.calibration import importance, influence
 from models.growth import Mapping
 from models.shapes import Shape, build, shape_of
@@ -49,6 +50,7 @@ def prune(
     for done in range(1, rounds + 1):
         aim = target if done == rounds else _between(shape, target, done / rounds)
         scores: dict[str, Any] = {**importance(student, batches), "layers": influence(student, batches)}
+        induction.spare(student.config, scores)
         kept = narrowed(kept, scores, aim)
         student = cut(teacher, kept)
     return student, kept.mapping()
@@ -90,7 +92,10 @@ def cut(teacher: "LlamaForCausalLM", kept: Kept) -> "LlamaForCausalLM":
     width = {"hidden": len(kept.hidden), "ffn": len(kept.ffn[0]), "heads": len(kept.heads[0])}
     smaller = replace(shape, layers=len(kept.layers), tied=True, **width)
     student = build(smaller, seed=0, device="meta" if teacher.device.type == "meta" else "cpu")
+    induction.carry(teacher.config, student.config, kept.layers)
     weights = tied(teacher.state_dict())
+    if hasattr(teacher.config, "induction"):  # whose queries and keys are made of a constant in channel 0
+        weights["lm_head.weight"][:, 0] = teacher.model.embed_tokens.weight[:, 0]  # the embeddings' as well
     student.load_state_dict({name: _part(name, weights, kept, shape.head_dim) for name in student.state_dict()})
     return student
 

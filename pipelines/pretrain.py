@@ -23,11 +23,13 @@ class ShapeParams(StageParams):
 
 class Params(TextParams):
     shape: ShapeParams
+    induction: bool  # heads that find what followed a token before are given to it, and held (models/induction.py)
     twins: float = Field(ge=0, lt=1)  # cosine at which a word's embeddings, with and without a space before it, begin
 
 
 def main(*, tokens: Path, tokenizer: Path, out: Path, scratch: Path, params: Params, journal: Journal) -> None:
     """tokens: tokenize folder; out: Hugging Face folder of the seed, embeddings untied as in the reference Base."""
+    from models import induction
     from models.batches import vocabulary_of
     from models.shapes import Shape, build, rows_for, twins_of
 
@@ -35,6 +37,8 @@ def main(*, tokens: Path, tokenizer: Path, out: Path, scratch: Path, params: Par
     shape = Shape(vocab_rows=rows, tied=False, context=params.context, **params.shape.model_dump())
     phase = Phase(params, tokenizer=tokenizer, validation=tokens, scratch=scratch, out=out, journal=journal)
     model = build(shape, seed=params.seed, twins=twins_of(tokenizer), alike=params.twins)
+    if params.induction:
+        induction.induce(model, seed=params.seed)
     phase.learn(model, tokens, "phase1")
 
 

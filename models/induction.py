@@ -1,0 +1,128 @@
+"""Knows induction heads: a seed is given two kinds of them by hand, and they stay as they are while the rest learns.
+
+Heads of the first layer look one token back and write down what stood there; heads of the second look for the place
+before which the present token stood, and read what came next: a text is gone on with as it went before (Olsson et al.
+2022, arXiv 2209.11895, "How induction heads work"). Large models grow them from billions of tokens; in the demo's no
+training did, and optimizer steps undo them unless they are held (docs/log.md). All of the first group's heads are so.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    Held = tuple[str, tuple[slice, ...]]
+
+FAST, SLOW = (
+    0.2,
+    2.5,
+)  # radians of a rotary pair: by one token, to tell neighbours apart; over the context, to match far
+CONSTANT = 3.0  # in channel 0 of every token, as Llama has no biases; of bos its negative, where heads rest
+BEFORE, MATCH, REST = (
+    12.0,
+    30.0,
+    7.5,
+)  # size of queries and keys one back; scores of a match, and of bos if there is none
+WRITTEN, READ = 1.5, 4.0  # sizes of what is written of the token before, and of what followed
+
+
+def induce(model: "LlamaForCausalLM", *, seed: int) -> None:
+    """Wires the first heads of the first two layers of a fresh, untied model; its head begins as its embeddings.
+
+    Keys and values are random projections, so that any token can be found. Raises ValueError for a tied model, one of
+    fewer than two layers, or one whose heads turn too fast to find anything a context away.
+    """
+    import torch
+
+    config: Any = model.config
+    width, size, group = config.hidden_size, config.head_dim, config.num_attention_heads // config.num_key_value_heads
+    turn_F = config.rope_parameters["rope_theta"] ** (-torch.arange(size // 2) / (size // 2))  # radians a token
+    fast_F, slow = turn_F > FAST, (turn_F * config.max_position_embeddings < SLOW).nonzero().flatten()
+    if config.tie_word_embeddings or config.num_hidden_layers < 2 or len(slow) < 8:
+        raise ValueError("induction heads want untied embeddings, two layers and a head_dim with 8 slow rotary pairs")
+    draw, rest, matched = torch.Generator().manual_seed(seed), int(slow[-1]), [*slow[:-1], *(slow[:-1] + size // 2)]
+
+    def directions(places: int, count: int) -> "torch.Tensor":
+        return torch.linalg.qr(torch.randn(places, count, generator=draw)).Q
+
+    zeros = torch.zeros(1, size)
+    read_DH, written_DH, copied_DH = (torch.cat([zeros, directions(width - 1, size)]) for _ in range(3))
+    size_of_constant = CONSTANT * math.sqrt(width / (width - 1 + CONSTANT**2))  # after the norm of the first layer
+    spread = math.sqrt((width + CONSTANT**2 + WRITTEN**2 * size) / width)  # of the second layer's inputs
+    per_match = math.sqrt(MATCH * spread**2 * math.sqrt(size) / (WRITTEN * len(matched)))
+    per_rest = math.sqrt(REST * math.sqrt(size) / 2) * spread / CONSTANT
+    config.induction = {"before": [0], "match": [1]}
+    with torch.no_grad():
+        embeddings, (first, second) = model.model.embed_tokens.weight, (it.self_attn for it in model.model.layers[:2])
+        for name, place in held(config):
+            model.get_parameter(name)[place] = 0
+        embeddings[:, 0], embeddings[config.bos_token_id, 0] = CONSTANT, -CONSTANT
+        model.lm_head.weight.copy_(embeddings * config.initializer_range)[:, 0] = 0
+        first.k_proj.weight[:size, 0] = (
+            BEFORE / size_of_constant * torch.cat([fast_F * turn_F.cos(), fast_F * turn_F.sin()])
+        )
+        first.v_proj.weight[:size] = read_DH.T
+        second.k_proj.weight[matched] = per_match * written_DH.T[matched]
+        second.k_proj.weight[rest, 0] = -per_rest
+        second.v_proj.weight[:size] = copied_DH.T
+        for head in range(group):
+            own = slice(head * size, head * size + size)
+            first.q_proj.weight[own][: size // 2, 0] = BEFORE / size_of_constant * fast_F
+            first.o_proj.weight[:, own] = WRITTEN / group * written_DH
+            second.q_proj.weight[own][matched] = per_match * read_DH.T[matched]
+            second.q_proj.weight[own][rest, 0] = per_rest
+            second.o_proj.weight[:, own] = READ / group * copied_DH
+
+
+def held(config: Any) -> "Iterator[Held]":
+    """Names and places of the weights that are to stay as they are; none of a model that was not induced.
+
+    How what was read is written is not among them: it has to become what the head can say.
+    """
+    known: dict[str, list[int]] = getattr(config, "induction", None) or {}
+    size, group = config.head_dim, config.num_attention_heads // config.num_key_value_heads
+    for kind, layer in ((kind, layer) for kind, layers in known.items() for layer in layers):
+        name = f"model.layers.{layer}.self_attn"
+        yield f"{name}.q_proj.weight", (slice(group * size),)
+        yield f"{name}.k_proj.weight", (slice(size),)
+        yield f"{name}.v_proj.weight", (slice(size),)
+        if kind == "before":
+            yield f"{name}.o_proj.weight", (slice(None), slice(group * size))
+    if known:
+        yield "model.embed_tokens.weight", (slice(None), slice(1))
+
+
+def hold(model: "LlamaForCausalLM", optimizers: "Sequence[torch.optim.Optimizer]") -> None:
+    """Puts them back after each step of any optimizer. Raises ValueError where the weights lie in shards."""
+    import torch
+
+    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    kept = [(weights[name], place) for name, place in held(model.config) if name in weights]
+    if any(hasattr(weight, "full_tensor") for weight, _ in kept):
+        raise ValueError("induction heads cannot be held where weights are sharded; set pretrain.induction to false")
+    values = [weight.detach()[place].clone() for weight, place in kept]
+
+    def put_back(*_: Any) -> None:
+        with torch.no_grad():
+            for (weight, place), value in zip(kept, values, strict=True):
+                weight[place] = value
+
+    for optimizer in optimizers:
+        optimizer.register_step_post_hook(put_back)
+
+
+def carry(source: Any, target: Any, origins: Sequence[int]) -> None:
+    """Tells the config of a model that consists of another's layers, by number, where its induction heads are."""
+    if known := getattr(source, "induction", None):
+        places = {kind: [n for n, origin in enumerate(origins) if origin in known[kind]] for kind in known}
+        target.induction = places
+
+
+def spare(config: Any, scores: dict[str, Any]) -> None:
+    """Raises the scores by which pruning chooses, so that it keeps what induction needs."""
+    group = config.num_attention_heads // config.num_key_value_heads
+    for layer in {layer for layers in (getattr(config, "induction", None) or {}).values() for layer in layers}:
+        scores["hidden"][0] = scores["heads"][layer][:group] = scores["layers"][layer] = math.inf
