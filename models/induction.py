@@ -16,16 +16,10 @@ if TYPE_CHECKING:
 
     Held = tuple[str, tuple[slice, ...]]
 
-FAST, SLOW = (
-    0.2,
-    2.5,
-)  # radians of a rotary pair: by one token, to tell neighbours apart; over the context, to match far
-CONSTANT = 3.0  # in channel 0 of every token, as Llama has no biases; of bos its negative, where heads rest
-BEFORE, MATCH, REST = (
-    12.0,
-    30.0,
-    7.5,
-)  # size of queries and keys one back; scores of a match, and of bos if there is none
+FAST, SLOW, STILL = 0.2, 2.5, 0.2  # radians of rotary pairs: in one token for the first, in the context for the others
+CONSTANT = 3.0  # in channel 0 of every token, as Llama has no biases; in channel 1 of bos alone, where heads rest
+CHANNELS = 2
+BEFORE, MATCH, REST = 20.0, 30.0, 6.0  # scores: of the token before; of a match; of bos, where there is none
 WRITTEN, READ = 1.5, 4.0  # sizes of what is written of the token before, and of what followed
 
 
@@ -40,7 +34,8 @@ def induce(model: "LlamaForCausalLM", *, seed: int) -> None:
     config: Any = model.config
     width, size, group = config.hidden_size, config.head_dim, config.num_attention_heads // config.num_key_value_heads
     turn_F = config.rope_parameters["rope_theta"] ** (-torch.arange(size // 2) / (size // 2))  # radians a token
-    fast_F, slow = turn_F > FAST, (turn_F * config.max_position_embeddings < SLOW).nonzero().flatten()
+    fast_F, still_F = (turn_F > FAST).float(), (turn_F * config.max_position_embeddings < STILL).float()
+    slow = (turn_F * config.max_position_embeddings < SLOW).nonzero().flatten()
     if config.tie_word_embeddings or config.num_hidden_layers < 2 or len(slow) < 8:
         raise ValueError("induction heads want untied embeddings, two layers and a head_dim with 8 slow rotary pairs")
     draw, rest, matched = torch.Generator().manual_seed(seed), int(slow[-1]), [*slow[:-1], *(slow[:-1] + size // 2)]
@@ -48,29 +43,31 @@ def induce(model: "LlamaForCausalLM", *, seed: int) -> None:
     def directions(places: int, count: int) -> "torch.Tensor":
         return torch.linalg.qr(torch.randn(places, count, generator=draw)).Q
 
-    zeros = torch.zeros(1, size)
-    read_DH, written_DH, copied_DH = (torch.cat([zeros, directions(width - 1, size)]) for _ in range(3))
+    zeros = torch.zeros(CHANNELS, size)
+    read_DH, written_DH, copied_DH = (torch.cat([zeros, directions(width - CHANNELS, size)]) for _ in range(3))
     size_of_constant = CONSTANT * math.sqrt(width / (width - 1 + CONSTANT**2))  # after the norm of the first layer
     spread = math.sqrt((width + CONSTANT**2 + WRITTEN**2 * size) / width)  # of the second layer's inputs
+    per_before = math.sqrt(BEFORE * math.sqrt(size)) / size_of_constant
+    still_F = (
+        still_F * ((fast_F.sum() - 0.8) / still_F.sum()).sqrt()
+    )  # they take from every score what neighbours share
     per_match = math.sqrt(MATCH * spread**2 * math.sqrt(size) / (WRITTEN * len(matched)))
-    per_rest = math.sqrt(REST * math.sqrt(size) / 2) * spread / CONSTANT
+    per_rest = math.sqrt(REST * math.sqrt(size)) * spread / CONSTANT
     config.induction = {"before": [0], "match": [1]}
     with torch.no_grad():
         embeddings, (first, second) = model.model.embed_tokens.weight, (it.self_attn for it in model.model.layers[:2])
         for name, place in held(config):
             model.get_parameter(name)[place] = 0
-        embeddings[:, 0], embeddings[config.bos_token_id, 0] = CONSTANT, -CONSTANT
-        model.lm_head.weight.copy_(embeddings * config.initializer_range)[:, 0] = 0
-        first.k_proj.weight[:size, 0] = (
-            BEFORE / size_of_constant * torch.cat([fast_F * turn_F.cos(), fast_F * turn_F.sin()])
-        )
+        embeddings[:, 0], embeddings[config.bos_token_id, 1] = CONSTANT, CONSTANT
+        model.lm_head.weight.copy_(embeddings * config.initializer_range)[:, :CHANNELS] = 0
+        first.k_proj.weight[:size, 0] = per_before * torch.cat([fast_F * turn_F.cos() + still_F, fast_F * turn_F.sin()])
         first.v_proj.weight[:size] = read_DH.T
         second.k_proj.weight[matched] = per_match * written_DH.T[matched]
-        second.k_proj.weight[rest, 0] = -per_rest
+        second.k_proj.weight[rest, 1] = per_rest
         second.v_proj.weight[:size] = copied_DH.T
         for head in range(group):
             own = slice(head * size, head * size + size)
-            first.q_proj.weight[own][: size // 2, 0] = BEFORE / size_of_constant * fast_F
+            first.q_proj.weight[own][: size // 2, 0] = per_before * (fast_F - still_F)
             first.o_proj.weight[:, own] = WRITTEN / group * written_DH
             second.q_proj.weight[own][matched] = per_match * read_DH.T[matched]
             second.q_proj.weight[own][rest, 0] = per_rest
@@ -92,7 +89,7 @@ def held(config: Any) -> "Iterator[Held]":
         if kind == "before":
             yield f"{name}.o_proj.weight", (slice(None), slice(group * size))
     if known:
-        yield "model.embed_tokens.weight", (slice(None), slice(1))
+        yield "model.embed_tokens.weight", (slice(None), slice(CHANNELS))
 
 
 def hold(model: "LlamaForCausalLM", optimizers: "Sequence[torch.optim.Optimizer]") -> None:
@@ -114,6 +111,11 @@ def hold(model: "LlamaForCausalLM", optimizers: "Sequence[torch.optim.Optimizer]
         optimizer.register_step_post_hook(put_back)
 
 
+def channels(config: Any) -> int:
+    """How many of the first channels of embeddings these heads' queries and keys are made of."""
+    return CHANNELS if hasattr(config, "induction") else 0
+
+
 def carry(source: Any, target: Any, origins: Sequence[int]) -> None:
     """Tells the config of a model that consists of another's layers, by number, where its induction heads are."""
     if known := getattr(source, "induction", None):
@@ -125,4 +127,4 @@ def spare(config: Any, scores: dict[str, Any]) -> None:
     """Raises the scores by which pruning chooses, so that it keeps what induction needs."""
     group = config.num_attention_heads // config.num_key_value_heads
     for layer in {layer for layers in (getattr(config, "induction", None) or {}).values() for layer in layers}:
-        scores["hidden"][0] = scores["heads"][layer][:group] = scores["layers"][layer] = math.inf
+        scores["hidden"][:CHANNELS] = scores["heads"][layer][:group] = scores["layers"][layer] = math.inf

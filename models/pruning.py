@@ -93,9 +93,7 @@ def cut(teacher: "LlamaForCausalLM", kept: Kept) -> "LlamaForCausalLM":
     smaller = replace(shape, layers=len(kept.layers), tied=True, **width)
     student = build(smaller, seed=0, device="meta" if teacher.device.type == "meta" else "cpu")
     induction.carry(teacher.config, student.config, kept.layers)
-    weights = tied(teacher.state_dict())
-    if hasattr(teacher.config, "induction"):  # whose queries and keys are made of a constant in channel 0
-        weights["lm_head.weight"][:, 0] = teacher.model.embed_tokens.weight[:, 0]  # the embeddings' as well
+    weights = tied(teacher.state_dict(), induction.channels(teacher.config))
     student.load_state_dict({name: _part(name, weights, kept, shape.head_dim) for name in student.state_dict()})
     return student
 
@@ -139,12 +137,14 @@ def _part(name: str, given: dict[str, Any], kept: Kept, head_dim: int) -> "torch
     return weight[kept.hidden][:, columns[part]] if part in columns else weight[kept.hidden]  # norms
 
 
-def tied(given: dict[str, Any]) -> dict[str, Any]:
+def tied(given: dict[str, Any], own: int = 0) -> dict[str, Any]:
     """The weights with one matrix as embeddings and head: their mean, the head brought to the embeddings' size first.
 
-    The last norm divides by what that enlarged the head.
+    The last norm divides by what that enlarged the head. The first `own` channels stay the embeddings'.
     """
     embedding, head = given["model.embed_tokens.weight"], given["lm_head.weight"]
     larger = embedding.norm() / head.norm()
-    both = dict.fromkeys(("model.embed_tokens.weight", "lm_head.weight"), (embedding + larger * head) / 2)
+    mean = (embedding + larger * head) / 2
+    mean[:, :own] = embedding[:, :own]
+    both = dict.fromkeys(("model.embed_tokens.weight", "lm_head.weight"), mean)
     return given | both | {"model.norm.weight": given["model.norm.weight"] / larger}
