@@ -111,6 +111,11 @@ def hold(model: "LlamaForCausalLM", optimizers: "Sequence[torch.optim.Optimizer]
         optimizer.register_step_post_hook(put_back)
 
 
+def free(config: Any) -> None:
+    """Lets go of them: conversations ask for copies so often that they stay, and learn better what to copy."""
+    vars(config).pop("induction", None)
+
+
 def channels(config: Any) -> int:
     """How many of the first channels of embeddings these heads' queries and keys are made of."""
     return CHANNELS if hasattr(config, "induction") else 0

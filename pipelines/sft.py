@@ -34,7 +34,7 @@ def main(
     *, student: Path, dialogues: Path, tokens: Path, out: Path, scratch: Path, params: Params, journal: Journal
 ) -> None:
     """student: the distilled model; dialogues: synthesize folder; tokens: for replay and validation."""
-    from models import checkpoints, lora
+    from models import checkpoints, induction, lora
     from models.batches import Blend, Conversations, Packed, TokenShard
     from models.chat import conversation_rows
     from models.objectives import next_token
@@ -52,6 +52,7 @@ def main(
         blend = replace(blend, first=talks(lists, phase="copies"), fading=fading)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
     model = checkpoints.load(student)
+    induction.free(model.config)
     facts: dict[str, Any] = {"conversations": len(rows), "dropped": dropped}
     if not params.adapter.rank:
         return phase.train(model, next_token, blend.batch, **facts)

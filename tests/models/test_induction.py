@@ -8,7 +8,6 @@ import torch
 from models import checkpoints, growth, induction, pruning
 from models.optimizers import optimizers_of
 from models.shapes import Shape, build
-from tests.models.conftest import TINY
 from tests.models.test_fit import PLAN
 
 SHAPE = Shape(
@@ -77,9 +76,14 @@ def test_steps_move_all_but_what_is_held(optimizer):
         assert not stayed.all() and stayed.float().mean() < 0.01, name
 
 
-def test_a_model_that_was_not_induced_is_free():
-    model = build(TINY, seed=0)
+def test_models_that_were_not_induced_or_let_go_are_free(tmp_path):
+    model = build(SHAPE, seed=0)
     assert list(induction.held(model.config)) == []
+    induction.induce(model, seed=0)
+    induction.free(model.config)
+    assert list(induction.held(model.config)) == [] and induction.channels(model.config) == 0
+    model.save_pretrained(tmp_path)
+    assert "induction" not in (tmp_path / "config.json").read_text()
 
 
 def test_growth_and_a_longer_context_carry_the_heads_along(induced, tmp_path):
