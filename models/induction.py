@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     Held = tuple[str, tuple[slice, ...]]
 
 FAST, SLOW, STILL = 0.2, 2.5, 0.2  # radians of rotary pairs: in one token for the first, in the context for the others
-CONSTANT = 3.0  # in channel 0 of every token, as Llama has no biases; in channel 1 of bos alone, where heads rest
-CHANNELS = 2
+CHANNELS, CONSTANT = 2, 3.0  # of embeddings: it stands in the first, as Llama has no biases; in the second of bos alone
 BEFORE, MATCH, REST = 20.0, 30.0, 6.0  # scores: of the token before; of a match; of bos, where there is none
+NEAR = 0.8  # the neighbours of the token before score less by about one
 WRITTEN, READ = 1.5, 4.0  # sizes of what is written of the token before, and of what followed
 
 
@@ -32,46 +32,61 @@ def induce(model: "LlamaForCausalLM", *, seed: int) -> None:
     import torch
 
     config: Any = model.config
-    width, size, group = config.hidden_size, config.head_dim, config.num_attention_heads // config.num_key_value_heads
+    width, size, context = config.hidden_size, config.head_dim, config.max_position_embeddings
     turn_F = config.rope_parameters["rope_theta"] ** (-torch.arange(size // 2) / (size // 2))  # radians a token
-    fast_F, still_F = (turn_F > FAST).float(), (turn_F * config.max_position_embeddings < STILL).float()
-    slow = (turn_F * config.max_position_embeddings < SLOW).nonzero().flatten()
-    if config.tie_word_embeddings or config.num_hidden_layers < 2 or len(slow) < 8:
-        raise ValueError("induction heads want untied embeddings, two layers and a head_dim with 8 slow rotary pairs")
-    draw, rest, matched = torch.Generator().manual_seed(seed), int(slow[-1]), [*slow[:-1], *(slow[:-1] + size // 2)]
-
-    def directions(places: int, count: int) -> "torch.Tensor":
-        return torch.linalg.qr(torch.randn(places, count, generator=draw)).Q
-
-    zeros = torch.zeros(CHANNELS, size)
-    read_DH, written_DH, copied_DH = (torch.cat([zeros, directions(width - CHANNELS, size)]) for _ in range(3))
-    size_of_constant = CONSTANT * math.sqrt(width / (width - 1 + CONSTANT**2))  # after the norm of the first layer
-    spread = math.sqrt((width + CONSTANT**2 + WRITTEN**2 * size) / width)  # of the second layer's inputs
-    per_before = math.sqrt(BEFORE * math.sqrt(size)) / size_of_constant
-    still_F = (
-        still_F * ((fast_F.sum() - 0.8) / still_F.sum()).sqrt()
-    )  # they take from every score what neighbours share
-    per_match = math.sqrt(MATCH * spread**2 * math.sqrt(size) / (WRITTEN * len(matched)))
-    per_rest = math.sqrt(REST * math.sqrt(size)) * spread / CONSTANT
+    slow_F, still_F = turn_F * context < SLOW, turn_F * context < STILL
+    if config.tie_word_embeddings or config.num_hidden_layers < 2 or slow_F.sum() < 8 or not still_F.any():
+        raise ValueError("induction heads want untied embeddings, two layers, and 8 rotary pairs slow for the context")
+    draw, none = torch.Generator().manual_seed(seed), torch.zeros(CHANNELS, size)
+    drawn = (torch.linalg.qr(torch.randn(width - CHANNELS, size, generator=draw)).Q for _ in range(3))
+    read_DH, written_DH, copied_DH = (torch.cat([none, directions]) for directions in drawn)
     config.induction = {"before": [0], "match": [1]}
+    first, second = (layer.self_attn for layer in model.model.layers[:2])
     with torch.no_grad():
-        embeddings, (first, second) = model.model.embed_tokens.weight, (it.self_attn for it in model.model.layers[:2])
         for name, place in held(config):
             model.get_parameter(name)[place] = 0
+        embeddings = model.model.embed_tokens.weight
         embeddings[:, 0], embeddings[config.bos_token_id, 1] = CONSTANT, CONSTANT
         model.lm_head.weight.copy_(embeddings * config.initializer_range)[:, :CHANNELS] = 0
-        first.k_proj.weight[:size, 0] = per_before * torch.cat([fast_F * turn_F.cos() + still_F, fast_F * turn_F.sin()])
-        first.v_proj.weight[:size] = read_DH.T
-        second.k_proj.weight[matched] = per_match * written_DH.T[matched]
-        second.k_proj.weight[rest, 1] = per_rest
-        second.v_proj.weight[:size] = copied_DH.T
-        for head in range(group):
-            own = slice(head * size, head * size + size)
-            first.q_proj.weight[own][: size // 2, 0] = per_before * (fast_F - still_F)
-            first.o_proj.weight[:, own] = WRITTEN / group * written_DH
-            second.q_proj.weight[own][matched] = per_match * read_DH.T[matched]
-            second.q_proj.weight[own][rest, 0] = per_rest
-            second.o_proj.weight[:, own] = READ / group * copied_DH
+        _look_back(first, turn_F, still_F)
+        _look_up(second, slow_F, read_DH, written_DH)
+        for attention, values_DH, outputs_DH, scale in (
+            (first, read_DH, written_DH, WRITTEN), (second, copied_DH, copied_DH, READ),
+        ):  # fmt: skip
+            attention.v_proj.weight[:size] = values_DH.T
+            group = attention.num_key_value_groups
+            attention.o_proj.weight[:, : group * size] = scale / group * outputs_DH.repeat(1, group)
+
+
+def _look_back(attention: Any, turn_F: "torch.Tensor", still_F: "torch.Tensor") -> None:
+    """Pairs that turn fast agree one token back; still ones take from each score what its neighbours share with it, so
+    that a token of larger embedding does not draw the look to itself."""
+    import torch
+
+    width, size = attention.config.hidden_size, attention.head_dim
+    fast_F, still_F = (turn_F > FAST).float(), still_F.float()
+    still_F *= ((fast_F.sum() - NEAR) / still_F.sum()).sqrt()
+    scale = math.sqrt(BEFORE * math.sqrt(size) * (width - 1 + CONSTANT**2) / width) / CONSTANT  # of normed embeddings
+    attention.k_proj.weight[:size, 0] = scale * torch.cat([fast_F * turn_F.cos() + still_F, fast_F * turn_F.sin()])
+    for query_HD in attention.q_proj.weight.split(size)[: attention.num_key_value_groups]:
+        query_HD[: size // 2, 0] = scale * (fast_F - still_F)
+
+
+def _look_up(attention: Any, slow_F: "torch.Tensor", read_DH: "torch.Tensor", written_DH: "torch.Tensor") -> None:
+    """Keys are what the first layer wrote of the token before, queries the same of the present one."""
+    import torch
+
+    width, size = attention.config.hidden_size, attention.head_dim
+    slow = slow_F.nonzero().flatten()
+    matched, rest = torch.cat([slow[:-1], slow[:-1] + size // 2]), slow[-1]
+    spread = math.sqrt((width + CONSTANT**2 + WRITTEN**2 * size) / width)  # of this layer's inputs before their norm
+    per_match = math.sqrt(MATCH * spread**2 * math.sqrt(size) / (WRITTEN * len(matched)))
+    per_rest = math.sqrt(REST * math.sqrt(size)) * spread / CONSTANT
+    attention.k_proj.weight[matched] = per_match * written_DH.T[matched]
+    attention.k_proj.weight[rest, 1] = per_rest
+    for query_HD in attention.q_proj.weight.split(size)[: attention.num_key_value_groups]:
+        query_HD[matched] = per_match * read_DH.T[matched]
+        query_HD[rest, 0] = per_rest
 
 
 def held(config: Any) -> "Iterator[Held]":

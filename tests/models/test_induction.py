@@ -107,7 +107,7 @@ def test_pruning_keeps_the_heads_and_their_constant(induced):
     assert before[0] > 0.95 and followed[1] > 0.5
 
 
-@pytest.mark.parametrize("change", [{"tied": True}, {"layers": 1}, {"head_dim": 16}])
+@pytest.mark.parametrize("change", [{"tied": True}, {"layers": 1}, {"head_dim": 16}, {"context": 2048}])
 def test_a_shape_that_cannot_have_them_is_told(change):
     model = build(replace(SHAPE, **change), seed=0)
     with pytest.raises(ValueError, match="induction heads want"):
