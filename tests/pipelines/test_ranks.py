@@ -17,7 +17,8 @@ from tests import token_folder
 TEXTS = ["대한민국의 수도는 서울이다. 한강이 흐른다.", "The capital of Korea is Seoul. The Han flows there."] * 3
 SHAPE = {"hidden": 32, "ffn": 48, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 16, "rope_theta": 1e4}
 PARAMS = {
-    "shape": SHAPE, "induction": False, "twins": 0.5, "tokens": 512, "batch_tokens": 128, "context": 32, "packing": "separate",
+    "shape": SHAPE, "induction": False, "twins": 0.5, "tokens": 512, "batch_tokens": 128, "context": 32,
+    "packing": "separate",
     "z_loss": 0.0001, "optimizer": "adamw", "schedule": "wsd", "learning_rate": 0.005, "warmup": 0.1, "decay": 0.4,
     "weight_decay": 0.0, "clip": 1.0, "save_every": 2, "seed": 1,
 }  # fmt: skip
