@@ -27,7 +27,7 @@ def induce(model: "LlamaForCausalLM", *, seed: int) -> None:
     """Wires the first heads of the first two layers of a fresh, untied model; its head begins as its embeddings.
 
     Keys and values are random projections, so that any token can be found. Raises ValueError for a tied model, one of
-    fewer than two layers, or one whose heads turn too fast to find anything a context away.
+    fewer than two layers or groups of heads, or one whose heads turn too fast to find anything a context away.
     """
     import torch
 
@@ -35,8 +35,10 @@ def induce(model: "LlamaForCausalLM", *, seed: int) -> None:
     width, size, context = config.hidden_size, config.head_dim, config.max_position_embeddings
     turn_F = config.rope_parameters["rope_theta"] ** (-torch.arange(size // 2) / (size // 2))  # radians a token
     slow_F, still_F = turn_F * context < SLOW, turn_F * context < STILL
-    if config.tie_word_embeddings or config.num_hidden_layers < 2 or slow_F.sum() < 8 or not still_F.any():
-        raise ValueError("induction heads want untied embeddings, two layers, and 8 rotary pairs slow for the context")
+    small = min(config.num_hidden_layers, config.num_key_value_heads) < 2
+    if config.tie_word_embeddings or small or slow_F.sum() < 8 or not still_F.any():
+        wanted = "untied embeddings, two layers, two groups of heads, and 8 rotary pairs that are slow for the context"
+        raise ValueError(f"induction heads want {wanted}; or set pretrain.induction to false")
     draw, none = torch.Generator().manual_seed(seed), torch.zeros(CHANNELS, size)
     drawn = (torch.linalg.qr(torch.randn(width - CHANNELS, size, generator=draw)).Q for _ in range(3))
     read_DH, written_DH, copied_DH = (torch.cat([none, directions]) for directions in drawn)
@@ -94,26 +96,26 @@ def held(config: Any) -> "Iterator[Held]":
 
     How what was read is written is not among them: it has to become what the head can say.
     """
-    known: dict[str, list[int]] = getattr(config, "induction", None) or {}
     size, group = config.head_dim, config.num_attention_heads // config.num_key_value_heads
-    for kind, layer in ((kind, layer) for kind, layers in known.items() for layer in layers):
+    for kind, layer in ((kind, layer) for kind, layers in _known(config).items() for layer in layers):
         name = f"model.layers.{layer}.self_attn"
         yield f"{name}.q_proj.weight", (slice(group * size),)
         yield f"{name}.k_proj.weight", (slice(size),)
         yield f"{name}.v_proj.weight", (slice(size),)
         if kind == "before":
             yield f"{name}.o_proj.weight", (slice(None), slice(group * size))
-    if known:
+    if _known(config):
         yield "model.embed_tokens.weight", (slice(None), slice(CHANNELS))
 
 
 def hold(model: "LlamaForCausalLM", optimizers: "Sequence[torch.optim.Optimizer]") -> None:
     """Puts them back after each step of any optimizer. Raises ValueError where the weights lie in shards."""
     import torch
+    from torch.distributed.tensor import DTensor
 
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     kept = [(weights[name], place) for name, place in held(model.config) if name in weights]
-    if any(hasattr(weight, "full_tensor") for weight, _ in kept):
+    if any(isinstance(weight, DTensor) for weight, _ in kept):
         raise ValueError("induction heads cannot be held where weights are sharded; set pretrain.induction to false")
     values = [weight.detach()[place].clone() for weight, place in kept]
 
@@ -122,7 +124,7 @@ def hold(model: "LlamaForCausalLM", optimizers: "Sequence[torch.optim.Optimizer]
             for (weight, place), value in zip(kept, values, strict=True):
                 weight[place] = value
 
-    for optimizer in optimizers:
+    for optimizer in optimizers if kept else ():
         optimizer.register_step_post_hook(put_back)
 
 
@@ -133,18 +135,24 @@ def free(config: Any) -> None:
 
 def channels(config: Any) -> int:
     """How many of the first channels of embeddings these heads' queries and keys are made of."""
-    return CHANNELS if hasattr(config, "induction") else 0
+    return CHANNELS if _known(config) else 0
 
 
 def carry(source: Any, target: Any, origins: Sequence[int]) -> None:
     """Tells the config of a model that consists of another's layers, by number, where its induction heads are."""
-    if known := getattr(source, "induction", None):
-        places = {kind: [n for n, origin in enumerate(origins) if origin in known[kind]] for kind in known}
-        target.induction = places
+    if known := _known(source):
+        target.induction = {
+            kind: [n for n, origin in enumerate(origins) if origin in layers] for kind, layers in known.items()
+        }
 
 
 def spare(config: Any, scores: dict[str, Any]) -> None:
     """Raises the scores by which pruning chooses, so that it keeps what induction needs."""
     group = config.num_attention_heads // config.num_key_value_heads
-    for layer in {layer for layers in (getattr(config, "induction", None) or {}).values() for layer in layers}:
+    for layer in {layer for layers in _known(config).values() for layer in layers}:
         scores["hidden"][:CHANNELS] = scores["heads"][layer][:group] = scores["layers"][layer] = math.inf
+
+
+def _known(config: Any) -> dict[str, list[int]]:
+    """Numbers of the layers that have such heads, by their kind."""
+    return getattr(config, "induction", {})

@@ -1,5 +1,6 @@
 """Induction heads: they find what followed a word before, and keep doing so through steps, growth and pruning."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -107,8 +108,20 @@ def test_pruning_keeps_the_heads_and_their_constant(induced):
     assert before[0] > 0.95 and followed[1] > 0.5
 
 
-@pytest.mark.parametrize("change", [{"tied": True}, {"layers": 1}, {"head_dim": 16}, {"context": 2048}])
+@pytest.mark.parametrize(
+    "change", [{"tied": True}, {"layers": 1}, {"kv_heads": 1}, {"head_dim": 16}, {"context": 2048}]
+)
 def test_a_shape_that_cannot_have_them_is_told(change):
     model = build(replace(SHAPE, **change), seed=0)
     with pytest.raises(ValueError, match="induction heads want"):
         induction.induce(model, seed=0)
+
+
+def test_shards_are_refused(induced):
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        sharded = torch.distributed.fsdp.fully_shard(copy.deepcopy(induced))
+        with pytest.raises(ValueError, match="cannot be held where weights are sharded"):
+            optimizers_of(sharded, PLAN)
+    finally:
+        torch.distributed.destroy_process_group()
