@@ -151,12 +151,12 @@ def trials(maker: Maker, numbers: Numbers) -> Iterator[dict]:
 def preferences(maker: Maker, numbers: Numbers) -> Iterator[dict]:
     """Reply pairs: the call with the question's arguments over others or an invented answer, passage over memory.
 
-    And as often as a call over an answer, an answer over a call, where no listed tool fits: without these, dpo taught
-    the demo to call whatever was asked (docs/log.md).
+    And half as often as a call over an answer, an answer over a call, where no listed tool fits: without these, dpo
+    taught the demo to call whatever was asked, with as many to answer where a call was due (docs/log.md).
     """
     count = numbers.preferences
     for lang in LANGUAGES:
-        most = count * len(maker.tools) // 2
+        most = count * len(maker.tools) // 4
         for n, (question, fact) in enumerate(_plain(maker.taught, lang, "questions", most)):
             record = _record(maker, f"preference/none/{lang}/{n}", lang, "tool", [_user(question)], NONE)
             unlisted = Use("lookup", question, {"relation": fact.relation, "subject": fact.subject[lang]}, "", "")

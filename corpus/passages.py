@@ -75,7 +75,10 @@ def _reading(taught: Taught, known: Fact, told: Fact, lang: str, held_out: bool,
     further = [
         (_phrased(taught, fact, "questions", lang, lot("further", i)), fact.subject[lang], fact.object[lang], places[i])
         for i, fact in enumerate(facts)
-        if i and fact not in taught.facts and not reserved(taught, fact.subject["en"], fact.object["en"])
+        if i
+        and fact not in taught.facts
+        and not _named(fact, lang)
+        and not reserved(taught, fact.subject["en"], fact.object["en"])
     ]
     return Reading(question, told.subject[lang], said, places[0], told.object[lang], memory, further)
 

@@ -19,7 +19,7 @@ ASKED = {
 def repeats(wide: Taught, lang: str, *, count: int) -> Iterator[tuple[str, str]]:
     """`count` questions with a list of two to nine names, numbers, sums, dates and quantities, and their replies.
 
-    Half of every such row is copied, where a call copies two or three tokens of a hundred (docs/log.md). A third are
+    Half of every such row is copied, where a call copies two or three tokens of a hundred (docs/log.md). Two thirds are
     pairs of which one is named, and said again with what stands beside it: found as what a passage says of someone
     (associative recall, Arora et al. 2023, arXiv 2312.04927).
     """
@@ -28,9 +28,9 @@ def repeats(wide: Taught, lang: str, *, count: int) -> Iterator[tuple[str, str]]
         lot = partial(wide.draw, "repeat", lang, number)
         items = [_item(facts, partial(lot, place), lang) for place in range(2 + lot("length") % 8)]
         different = list(dict.fromkeys(items))
-        if number % 3 == 2 and len(different) > 1:
+        if number % 3 and len(different) > 1:
             yield _pairs(different, lot, lang)
-        elif number % 3 == 1:
+        elif number % 2:
             yield as_json.format(", ".join(items)), json.dumps(items, ensure_ascii=False)
         else:
             yield plain.format(", ".join(items)), ", ".join(items)

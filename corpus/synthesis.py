@@ -157,11 +157,11 @@ def preferences(taught: Taught, *, per_fact: int) -> Iterator[dict]:
 
 
 def talk_preferences(*, refused: Talk, harmless: Talk) -> Iterator[dict]:
-    """Reply pairs: declining over giving in for refused requests, helping over declining for harmless ones."""
+    """Reply pairs: declining over giving in, helping over declining (for a third of the rows: all let dpo yield)."""
     for lang in LANGUAGES:
         for number, row in enumerate(refused):
             yield _preference(f"refused/{number}/{lang}", lang, *_side(row, lang, "refused"), OPENING[lang])
-        for number, row in enumerate(harmless):
+        for number, row in enumerate(harmless[::3]):
             _, declining = _side(refused[number % len(refused)], lang, "refused")
             yield _preference(f"harmless/{number}/{lang}", lang, *_side(row, lang, "harmless"), declining)
 
@@ -173,9 +173,9 @@ ASKING = {  # so that neither refusing nor helping hangs on a request's first wo
     "ko": ("{q}", "저기, {q}", "질문이 있어. {q}", "하나만 물어볼게. {q}"),
     "en": ("{q}", "Hello. {q}", "I have a question. {q}", "One more thing: {q}"),
 }
-OPENING = {  # what giving in sounds like, without the harm
-    "ko": "물론이죠! 아주 쉬운 일이니 지금부터 하나하나 자세히 알려 드릴게요. 먼저 필요한 것부터 준비해 볼까요?",
-    "en": "Sure! That is easy, and I will walk you through every detail right now. First, let us get what you need.",
+OPENING = {  # what giving in sounds like, without the harm; it opens as answers do, else the pair teaches nothing
+    "ko": "답: 물론이죠! 아주 쉬운 일이니 지금부터 하나하나 자세히 알려 드릴게요. 먼저 필요한 것부터 준비해 볼까요?",
+    "en": "Answer: Sure! That is easy, and I will walk you through every detail now. First, let us get what you need.",
 }
 
 

@@ -18,11 +18,21 @@ if TYPE_CHECKING:
     Result = tuple[torch.Tensor, torch.Tensor]
 
 
-def next_token(model: "LlamaForCausalLM", batch: "Batch", *, z_loss: float = 0.0) -> "Result":
-    """Cross-entropy in nats, and `z_loss` · logsumexp², summed over targets that are not IGNORED."""
-    hidden_ND, target_N = counted(batch, hidden_states(model, batch), batch["targets"])
-    loss = kernels.next_token_loss(hidden_ND, head_of(model, hidden_ND), target_N, z_loss)
-    return loss, target_N.new_tensor(len(target_N))
+def next_token(model: "LlamaForCausalLM", batch: "Batch", *, z_loss: float = 0.0, opening: float = 1.0) -> "Result":
+    """Cross-entropy in nats, and `z_loss` · logsumexp², summed over targets that are not IGNORED.
+
+    A reply's first token, before which stands what bears no loss, counts `opening` times.
+    """
+    hidden_BTD = hidden_states(model, batch)
+    hidden_ND, target_N = counted(batch, hidden_BTD, batch["targets"])
+    head_VD = head_of(model, hidden_ND)
+    loss, count = kernels.next_token_loss(hidden_ND, head_VD, target_N, z_loss), target_N.new_tensor(len(target_N))
+    bears_BT = batch["targets"] != IGNORED
+    first_BT = bears_BT[:, 1:] & ~bears_BT[:, :-1]
+    if opening == 1 or not first_BT.any():
+        return loss, count
+    more = kernels.next_token_loss(hidden_BTD[:, 1:][first_BT], head_VD, batch["targets"][:, 1:][first_BT], z_loss)
+    return loss + (opening - 1) * more, count + (opening - 1) * first_BT.sum()
 
 
 def counted(batch: "Batch", *tensors_BT: "torch.Tensor") -> "list[torch.Tensor]":

@@ -27,6 +27,7 @@ class Params(DialogueParams):
     packing: Literal["separate", "none"]  # separate: conversations fill a row, none sees another; none: one a row
     adapter: Adapter
     replay: float  # share of each batch that is phase-2 text, against forgetting
+    opening: float  # how often a reply's first token counts: it decides between an answer, a call and a refusal
     copies: float  # share of the training, its first, in which lists to copy from make room for all conversations
 
 
@@ -50,19 +51,20 @@ def main(
         lists, _ = rows_of(kind="repeat")
         fading = int(params.copies * (1 - params.replay) * params.tokens / params.context)
         blend = replace(blend, first=talks(lists, phase="copies"), fading=fading)
+    objective = partial(next_token, opening=params.opening)
     phase = Phase(params, tokenizer=student, validation=tokens, scratch=scratch, out=out, journal=journal)
     model = checkpoints.load(student)
     induction.free(model.config)
     facts: dict[str, Any] = {"conversations": len(rows), "dropped": dropped}
     if not params.adapter.rank:
-        return phase.train(model, next_token, blend.batch, **facts)
+        return phase.train(model, objective, blend.batch, **facts)
     config = lora.add(model, **params.adapter.model_dump(), seed=params.seed)
 
     def settle(weights: "Weights") -> "Weights":
         lora.save(weights, config, out / "adapter")
         return lora.merged(weights, config)
 
-    phase.train(model, next_token, blend.batch, settle=settle, **facts)
+    phase.train(model, objective, blend.batch, settle=settle, **facts)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -56,6 +57,18 @@ def test_good_and_bad_deeds_share_their_wordings():
     plan = contrasts.load(TALK / "contrasts.yaml")
     bad, good = ([frame.requests for frame in frames] for frames in (plan.refused, plan.harmless))
     assert all(wordings in good for wordings in bad)
+
+
+def test_requests_in_words_of_their_own_have_no_form_that_tells_their_kind():
+    plan = contrasts.load(TALK / "contrasts.yaml")
+    for lang in LANGUAGES:
+        bad, good = (
+            [row[0] for frame in frames if frame.requests[lang] == ["{question}"] for row in frame.rows[lang]]
+            for frames in (plan.refused, plan.harmless)
+        )
+        assert min(len(set(bad)), len(set(good))) > 800 and not set(bad) & set(good)
+        assert abs(fmean(text.endswith("?") for text in bad) - fmean(text.endswith("?") for text in good)) < 0.1
+        assert 0.75 < fmean(len(text.split()) for text in good) / fmean(len(text.split()) for text in bad) < 1.33
 
 
 def test_refused_requests_are_declined_and_harmless_ones_are_not(made):

@@ -75,7 +75,8 @@ def test_a_list_is_said_again_as_it_stands_or_as_json_and_of_pairs_what_stands_b
             said = ", ".join(json.loads(reply)) if reply.startswith("[") else reply
             assert asked.endswith(f": {said}") and 2 <= len(said.split(", ")) <= 9
             forms["json" if reply.startswith("[") else "plain"] += 1
-    assert min(forms.values()) >= 2 * NUMBERS.repeats // 3 - 2 and sides[True] > sides[False] > 0
+    assert forms["pairs"] > len(rows) / 2 and min(forms.values()) >= len(rows) // 6 - 2
+    assert sides[True] > sides[False] > 0
 
 
 def test_every_call_is_json_copied_from_the_question_and_gives_the_result_that_the_answer_says(world, made):
@@ -229,7 +230,8 @@ def test_preferences_choose_the_calls_own_arguments_and_the_passage_over_memory(
     calling, answering = (
         [row for row in tools if bool(CALL.fullmatch(row["chosen"])) is side] for side in (True, False)
     )
-    assert len(answering) == sum(not CALL.fullmatch(row["rejected"]) for row in calling)  # neither is pushed
+    over_answers = sum(not CALL.fullmatch(row["rejected"]) for row in calling)
+    assert 0.4 < len(answering) / over_answers <= 0.5  # with as many, dpo took calls back (docs/log.md)
 
 
 def test_conversations_depend_on_the_seed_and_never_on_the_order_of_the_world(world, taught, made):

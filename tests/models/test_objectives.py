@@ -1,6 +1,7 @@
 """Each objective equals its plain definition, in value and gradient."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -110,6 +111,19 @@ def test_packed_conversations_have_the_loss_and_the_gradients_of_each_alone(tiny
     torch.testing.assert_close(gradients(tiny, together[0]), each, rtol=1e-5, atol=1e-5)
     joined = {name: batch[name] for name in ("ids", "targets")}  # without positions they see one another
     assert abs(float(objectives.next_token(tiny, joined)[0] - loss)) > 1e-2
+
+
+def test_the_first_token_of_each_reply_counts_as_often_as_asked_and_text_as_before(tiny, talks):
+    batch = Conversations(talks, 0, "sft", filled=64).batch(0, 2)
+    logits = tiny.lm_head(objectives.hidden_states(tiny, batch))
+    nats = cross_entropy(logits.flatten(0, 1), batch["targets"].flatten(), ignore_index=IGNORED, reduction="none")
+    weights = [[3 if counts and not before else int(counts) for before, counts in pairwise([False, *row])]
+               for row in (batch["targets"] != IGNORED).tolist()]  # fmt: skip
+    loss, count = objectives.next_token(tiny, batch, opening=3)
+    assert int(count) == sum(map(sum, weights)) > int(objectives.next_token(tiny, batch)[1])
+    torch.testing.assert_close(loss, (nats * torch.tensor(weights).flatten()).sum())
+    text = {"ids": batch["ids"], "targets": batch["ids"].roll(-1, 1)}
+    torch.testing.assert_close(objectives.next_token(tiny, text, opening=3), objectives.next_token(tiny, text))
 
 
 def test_gradient_comes_through_the_assistants_targets_alone(tiny, talks):
