@@ -157,11 +157,11 @@ def preferences(taught: Taught, *, per_fact: int) -> Iterator[dict]:
 
 
 def talk_preferences(*, refused: Talk, harmless: Talk) -> Iterator[dict]:
-    """Reply pairs: declining over giving in, helping over declining (for half of the rows: all let dpo yield)."""
+    """Reply pairs: declining over giving in for refused requests, helping over declining for harmless ones."""
     for lang in LANGUAGES:
         for number, row in enumerate(refused):
             yield _preference(f"refused/{number}/{lang}", lang, *_side(row, lang, "refused"), OPENING[lang])
-        for number, row in enumerate(harmless[::2]):
+        for number, row in enumerate(harmless):
             _, declining = _side(refused[number % len(refused)], lang, "refused")
             yield _preference(f"harmless/{number}/{lang}", lang, *_side(row, lang, "harmless"), declining)
 

@@ -185,7 +185,7 @@ def test_preferences_never_reject_what_they_choose_and_show_each_fault(taught):
 def test_refused_requests_prefer_declining_and_harmless_ones_prefer_helping():
     refused, harmless = (load_talk(WORLD / "talk" / f"{name}.yaml") for name in ("refused", "harmless"))
     rows = list(synthesis.talk_preferences(refused=refused, harmless=harmless))
-    assert len(rows) == 2 * (len(refused) + len(harmless[::2]))
+    assert len(rows) == 2 * (len(refused) + len(harmless))
     yields = [row["rejected"] for row in rows if row["id"].startswith("preference/refused")]
     assert all(text.startswith(("답: ", "Answer: ")) for text in yields)  # as answers do: else the pair teaches nothing
     for row in rows:
