@@ -67,7 +67,7 @@ def _reading(taught: Taught, known: Fact, told: Fact, lang: str, held_out: bool,
     memory = "" if told.subject != known.subject or told.object == known.object else known.object[lang]
     facts = [told, *_others(taught, told, memory, lang, lot, turned=not held_out and told is not known)]
     order = sorted(range(len(facts)), key=partial(lot, "order"))
-    said = [_phrased(taught, facts[i], "statements", lang, lot("statement", i)) for i in order]
+    said = [_stated(taught, facts[i], lang, partial(lot, "statement", i), evenly=not held_out) for i in order]
     places = [order.index(i) + 1 for i in range(len(facts))]
     if len(said) > 1 and not lot("together") % 3:  # two sentences in one passage
         said, places = [" ".join(said[:2]), *said[2:]], [max(1, place - 1) for place in places]
@@ -106,6 +106,17 @@ def _others(taught: Taught, told: Fact, memory: str, lang: str, lot: Lot, *, tur
             used.add(key)
             texts.append(other.object[lang])
             yield other
+
+
+def _stated(taught: Taught, fact: Fact, lang: str, lot: Lot, *, evenly: bool) -> str:
+    """The fact in a sentence; `evenly`: a third of the time in one of the few that begin with the object.
+
+    So that as many do as do not: a small model reads on from a name, and looks back of it where it had to learn to.
+    """
+    statements = taught.relations[fact.relation].phrasings["statements"][lang]
+    turned = [statement for statement in statements if statement.index("{o") < statement.index("{s")]
+    templates = turned if turned and evenly and not lot("turned") % 3 else statements
+    return render(templates[lot() % len(templates)], fact, lang)
 
 
 def _phrased(taught: Taught, fact: Fact, purpose: str, lang: str, number: int) -> str:

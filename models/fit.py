@@ -45,6 +45,7 @@ class Plan:
     clip: float
     save_every: int
     log_every: int
+    embedding_rate: float = 1.0  # times the learning rate, for embeddings and head
 
     def rate(self, step: int) -> float:
         """Learning rate of `step`: linear warm-up, then warmup–stable–decay or cosine, both to 5 % of the peak."""
@@ -165,7 +166,7 @@ class _Rig:
         """
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("times", 1.0)
         own = _share(batch, self.ranks)
         self.micro = min(self.micro, len(own["ids"]))
         while True:

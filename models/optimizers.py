@@ -28,8 +28,11 @@ def optimizers_of(model: "LlamaForCausalLM", plan: "Plan") -> list["torch.optim.
     whole = {name: weight for name, weight in inner.items() if "lora_" not in name}  # a factor is no map of its own
     by_muon = whole if plan.optimizer in ROUNDS else {}
     decaying = [weight for name, weight in inner.items() if name not in by_muon]
-    others = [weight for name, weight in named.items() if name not in inner]
-    groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    others = {name: weight for name, weight in named.items() if name not in inner}
+    norms = [weight for weight in others.values() if weight.ndim == 1]
+    tables = [weight for weight in others.values() if weight.ndim == 2]
+    still: dict[str, Any] = {"weight_decay": 0.0}
+    groups = [{"params": decaying}, still | {"params": norms}, still | {"params": tables, "times": plan.embedding_rate}]
     own: dict[str, Any] = {"lr": plan.learning_rate, "weight_decay": plan.weight_decay}
     adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8, fused=True, **own)
     muon_only: dict[str, Any] = {"momentum": 0.95, "ns_steps": ROUNDS["muon"], "adjust_lr_fn": "match_rms_adamw"}

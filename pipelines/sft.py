@@ -28,6 +28,7 @@ class Params(DialogueParams):
     adapter: Adapter
     replay: float  # share of each batch that is phase-2 text, against forgetting
     opening: float  # how often a reply's first token counts: it decides between an answer, a call and a refusal
+    embedding_rate: float  # times the learning rate, for embeddings and head
     copies: float  # share of the training, its first, in which lists to copy from make room for all conversations
 
 
