@@ -196,7 +196,7 @@ def numbered(model: Any) -> dict[str, str]:
     from models.optimizers import optimizers_of
 
     names = {id(weight): name for name, weight in model.named_parameters()}
-    plan: Any = SimpleNamespace(optimizer="muon", learning_rate=0.0, weight_decay=0.0)
+    plan: Any = SimpleNamespace(optimizer="muon", learning_rate=0.0, embedding_rate=1.0, weight_decay=0.0)
     return {
         f"optimizer{n}.{index}": names[id(weight)]
         for n, optimizer in enumerate(optimizers_of(model, plan))

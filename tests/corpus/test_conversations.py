@@ -140,6 +140,14 @@ def test_a_turned_round_passage_contradicts_the_world_and_never_says_what_the_wo
             assert not any(re.search(rf"(?<!\w){re.escape(row.memory)}(?!\w)", passage) for passage in row.passages)
 
 
+def test_facts_to_learn_from_begin_with_the_object_as_often_as_not(taught):
+    for lang in ("ko", "en"):
+        rows = [*readings(taught, "unknown", lang, count=300, held_out=False)]
+        told = [(row, said) for row in rows for said in row.passages if row.subject in said and row.answer in said]
+        turned = [said.index(row.answer) < said.index(row.subject) for row, said in told]
+        assert 0.4 < sum(turned) / len(turned) < 0.6, lang
+
+
 def test_made_up_names_are_no_subjects_of_the_world(world, taught):
     known = {fact.subject[lang] for relation in world.values() for fact in relation.facts for lang in ("ko", "en")}
     for lang, pattern in (("ko", r"^([가-힣]+?)(?:의|은|는|이|가|에|사람| )"), ("en", r"\b(?:of|in|does) ([A-Z]\w+)")):

@@ -316,6 +316,15 @@ def test_what_the_probe_says_of_the_last_step_is_not_lost_when_it_is_killed(toke
     assert [n for n, curve in seen if "eval/loss_ko" in curve] == [12]
 
 
+def test_embeddings_and_head_learn_at_a_rate_of_their_own(tokens, tmp_path):
+    before = build(TINY, seed=0).state_dict()
+    plans = [replace(PLAN, steps=1, embedding_rate=times) for times in (1.0, 3.0)]
+    once, thrice = (run(tokens, tmp_path / str(plan.embedding_rate), plan)[0].state_dict() for plan in plans)
+    for name, start in before.items():
+        times = 3 if "embed_tokens" in name or "lm_head" in name else 1
+        torch.testing.assert_close(thrice[name] - start, times * (once[name] - start), rtol=1e-4, atol=1e-6)
+
+
 def test_a_state_of_another_plan_is_not_taken_up(tokens, tmp_path):
     run(tokens, tmp_path)
     seen = []

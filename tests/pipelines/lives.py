@@ -26,7 +26,9 @@ RATES = {
     "max_dropped": 0.1,
 }  # fmt: skip
 LORA = {"rank": 4, "alpha": 8, "targets": ["q_proj", "down_proj"]}
-SFT = sft.Params(**RATES, packing="separate", replay=0.25, opening=1.0, embedding_rate=1.0, copies=0.0, adapter=LORA | {"rank": 0})
+SFT = sft.Params(
+    **RATES, packing="separate", replay=0.25, opening=1.0, embedding_rate=1.0, copies=0.0, adapter=LORA | {"rank": 0}
+)
 DPO = dpo.Params(**RATES, likelihood="per_token", beta=2.0, anchor=0.5)
 TRAININGS = {
     "sft": (sft, SFT),
