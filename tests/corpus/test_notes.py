@@ -46,6 +46,7 @@ def test_every_subject_is_told_something_in_every_relation(written):
     ("old", "new", "named"),
     [
         ("{s}'s {r} is {o}.", "{s} is {o}.", "statements, en"),
+        ("{s}'s {r} is {o}.", "{s} has a {r}.", "statements, en"),
         ("Name {s}'s {r}.", "Name {s}'s {r} {o}.", "questions, en"),
         ("[대표, head, person]", "[대표, head, animal]", "relations"),
         ("    - [꿀, honey]\n", "    - [꿀]\n", "objects"),
